@@ -1,0 +1,1 @@
+"""SynchroRaMa: one face photo and one speech recording become a talking video."""
