@@ -1,0 +1,316 @@
+"""The command line: python -m synchrorama generate · analyze · evaluate · train · prepare.
+
+Exit codes: 0 done; 1 a bug, told in one sentence (--debug shows the traceback); 2 bad input, told in one sentence;
+130 and 143 stopped by SIGINT and SIGTERM. Results go to standard output, everything else to standard error.
+Heavy modules are imported inside the commands, so that --help answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from .errors import Cancelled, InputError
+from .settings import Control, GenerationSettings, controls, defaults
+
+PROGRAM = "python -m synchrorama"
+FORWARDED = {
+    "evaluate": "measure a finished video: lip sync, blinks, head motion, sharpness",
+    "train": "train a network: a2m or sync",
+    "prepare": "make what the shipped weights were trained on: basis, track, ...",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return the exit code."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    options = argv[: argv.index("--")] if "--" in argv else argv
+    debug, machine = "--debug" in options, "--json" in options
+    if debug:
+        argv.remove("--debug")
+    try:
+        with _signals_raise():
+            return _run(argv)
+    except InputError as error:
+        return _fail(str(error), 2, machine)
+    except (Interrupted, Cancelled) as stop:
+        return _fail("Stopped; nothing unfinished was kept.", getattr(stop, "exit_code", 130), machine)
+    except BrokenPipeError:  # the reader of our output, such as head, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        problem = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        return _fail(f"Something unexpected went wrong ({problem}); add --debug to see where.", 1, machine)
+
+
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM arrived. Not an Exception, so that no library swallows it on the way up."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
+
+
+@contextlib.contextmanager
+def _signals_raise() -> Iterator[None]:
+    """Turn the first SIGINT or SIGTERM into Interrupted and ignore more of them while things are cleaned up."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def stop(number: int, _frame: object) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
+        raise Interrupted(number)
+
+    previous = {each: signal.signal(each, stop) for each in numbers}
+    try:
+        yield
+    finally:
+        for each, handler in previous.items():
+            signal.signal(each, handler)
+
+
+def _fail(sentence: str, code: int, machine: bool) -> int:
+    print(sentence, file=sys.stderr)
+    if machine:
+        print(json.dumps({"error": sentence, "exit_code": code}))
+    return code
+
+
+def _run(argv: list[str]) -> int:
+    # train --help belongs to the trainer: these commands parse their own arguments
+    if argv and argv[0] in FORWARDED:
+        return _forward(argv[0], argv[1:]) or 0
+    arguments = build_parser().parse_args(argv)
+    return arguments.command(arguments)
+
+
+def _forward(command: str, rest: list[str]) -> int | None:
+    if command == "evaluate":
+        from .evaluation.report import main as evaluate
+
+        return evaluate(rest)
+    if command == "prepare":
+        from .training.prepare import main as prepare
+
+        return prepare(rest)
+    name = rest[0] if rest else "nothing"
+    if name == "a2m":
+        from .training.a2m import main as train
+    elif name == "sync":
+        from .training.sync import main as train
+    else:
+        raise InputError(f"There is no network called {name!r} to train; choose a2m or sync.")
+    return train(rest[1:])
+
+
+class _Parser(argparse.ArgumentParser):
+    """Argument errors in one sentence, like all others, instead of the usage and a message."""
+
+    def error(self, message: str) -> None:
+        raise InputError(f"{message[0].upper()}{message[1:]}; see {self.prog} --help.")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=PROGRAM,
+        description="One face photo and one speech recording become a talking video.",
+        epilog="Every command takes --help, and --debug to see the traceback of an unexpected error.",
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
+    _add_generate(commands)
+    _add_analyze(commands)
+    for name, help in FORWARDED.items():
+        commands.add_parser(name, help=help, add_help=False)
+    return parser
+
+
+# ---------------------------------------------------------------------------------------------- generate
+
+
+def _add_generate(commands: Any) -> None:
+    parser = commands.add_parser(
+        "generate",
+        help="photo + speech -> video",
+        description="Make a talking video from a photo and a recording (or a motion file).",
+        epilog="A path that begins with a dash goes after -- or is written ./-like-this.jpg.",
+    )
+    parser.add_argument("photo", help="a picture with a face: JPEG, PNG, WebP, ...")
+    parser.add_argument("speech", nargs="?", help="a recording: wav, mp3, m4a, ...; optional with --motion")
+    parser.add_argument("-o", "--output", required=True, metavar="VIDEO", help="the mp4 to write")
+    for name, control in controls().items():
+        _add_setting(parser, name, control)
+    parser.add_argument("--settings", metavar="JSON", help="a file of settings, as --json prints them")
+    parser.add_argument("--motion", metavar="FILE", help="drive the face with this .npz or Live Link Face .csv")
+    parser.add_argument("--save-motion", metavar="FILE", help="also write the motion as .npz or .csv")
+    _add_common(parser)
+    parser.set_defaults(command=generate)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", default="checkpoints/mini", metavar="FOLDER", help="the weights to use")
+    parser.add_argument("--json", action="store_true", help="print what was done as one JSON object")
+
+
+def option_name(setting: str) -> str:
+    """The command-line option of a setting: --head-motion for head_motion; two have shorter ones."""
+    return {"framing": "--full-picture", "face_index": "--face"}.get(setting, "--" + setting.replace("_", "-"))
+
+
+def _add_setting(parser: argparse.ArgumentParser, name: str, control: Control) -> None:
+    """Options without a default: what is absent comes from --settings or from GenerationSettings."""
+    common = {"dest": name, "default": argparse.SUPPRESS, "help": control.help}
+    if name == "framing":
+        parser.add_argument(option_name(name), action="store_const", const="full_picture", **common)
+    elif control.kind is bool:
+        parser.add_argument(option_name(name), action="store_true", **common)
+    else:
+        metavar = f"{control.minimum:.0f}..{control.maximum:.0f}"
+        parser.add_argument(option_name(name), type=_number_or_text, metavar=metavar, **common)
+
+
+def _number_or_text(text: str) -> float | str:
+    """Words pass on to Control.check, which has the better sentence for them."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _settings(arguments: argparse.Namespace) -> GenerationSettings:
+    given = {name: getattr(arguments, name) for name in controls() if hasattr(arguments, name)}
+    if arguments.settings is None:
+        return GenerationSettings(**given)
+    try:
+        text = Path(arguments.settings).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise InputError(
+            f"The settings file {arguments.settings!r} cannot be read; check its name and that it is JSON."
+        ) from None
+    return GenerationSettings.from_dict({**GenerationSettings.from_json(text).to_dict(), **given})
+
+
+def generate(arguments: argparse.Namespace) -> int:
+    settings = _settings(arguments)
+    if arguments.save_motion and Path(arguments.save_motion).suffix.lower() not in (".npz", ".csv"):
+        raise InputError("Motion is saved as .npz or .csv; give --save-motion one of these endings.")
+    from .pipeline import SynchroRaMaPipeline
+
+    with _progress_bar() as progress:
+        pipe = SynchroRaMaPipeline.from_pretrained(arguments.checkpoint)
+        result = pipe(
+            arguments.photo, arguments.speech, settings, motion=arguments.motion, progress=progress
+        )
+        result.save(arguments.output)
+    if arguments.save_motion:
+        result.motion.save(arguments.save_motion)
+    for warning in result.warnings:
+        print(f"Note: {warning}", file=sys.stderr)
+    if arguments.json:
+        print(json.dumps(_summary(arguments, result)))
+    else:
+        print(f"{arguments.output}: {len(result) / 25:.1f} s, seed {result.settings.seed}")
+    return 0
+
+
+def _summary(arguments: argparse.Namespace, result: Any) -> dict[str, Any]:
+    width, height = result.size
+    return {
+        "output": arguments.output,
+        "motion": arguments.save_motion,
+        "frames": len(result),
+        "seconds": len(result) / 25,
+        "width": width,
+        "height": height,
+        "settings": result.settings.to_dict(),
+        "timings": {stage: round(seconds, 3) for stage, seconds in result.timings.items()},
+        "warnings": result.warnings,
+    }
+
+
+@contextlib.contextmanager
+def _progress_bar() -> Iterator[Callable[[str, int, int], None] | None]:
+    """A tqdm bar for each stage on standard error; nothing where that is not a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm
+
+    bar = tqdm(bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}, {remaining} left", leave=False)
+
+    def progress(stage: str, done: int, total: int) -> None:
+        if stage != bar.desc:
+            bar.reset(total)
+            bar.set_description_str(stage, refresh=False)
+        bar.update(done - bar.n)
+
+    with bar:
+        yield progress
+
+
+# ---------------------------------------------------------------------------------------------- analyze
+
+
+def _add_analyze(commands: Any) -> None:
+    parser = commands.add_parser(
+        "analyze",
+        help="say what is seen in a photo and heard in a recording, before a generation",
+        description="Find the faces of a photo, measure a recording and estimate how long a generation takes.",
+    )
+    parser.add_argument("photo", help="a picture with a face")
+    parser.add_argument("speech", nargs="?", help="a recording")
+    parser.add_argument("--face", dest="face_index", type=_number_or_text, help=controls()["face_index"].help)
+    _add_common(parser)
+    parser.set_defaults(command=analyze)
+
+
+def analyze(arguments: argparse.Namespace) -> int:
+    settings = GenerationSettings(face_index=arguments.face_index)
+    from .pipeline import SynchroRaMaPipeline
+
+    pipe = SynchroRaMaPipeline.from_pretrained(arguments.checkpoint)
+    seen = pipe.analyze(arguments.photo, arguments.speech, settings)
+    if arguments.json:
+        print(json.dumps(seen))
+        return 0
+    print(f"Photo      {seen['width']} x {seen['height']} pixels")
+    for i, (left, top, right, bottom) in enumerate(seen["faces"]):
+        mark = "  <- speaks" if i == seen["face_index"] else ""
+        print(f"Face {i}     {right - left:.0f} x {bottom - top:.0f} pixels at {left:.0f}, {top:.0f}{mark}")
+    if "seconds" in seen:
+        print(f"Recording  {seen['seconds']:.1f} s = {seen['frames']} frames, speech in {seen['speech_share']:.0%}")
+        print(f"Estimate   about {seen['estimated_seconds']:.0f} s to generate")
+    for warning in seen["warnings"]:
+        print(f"Note       {warning}")
+    return 0
+
+
+# ---------------------------------------------------------------------------------------------- documentation
+
+
+def settings_table() -> str:
+    """The settings as the table in docs/command_line.md; a test keeps the two the same."""
+    rows = ["| setting | option | default | range | what it does |", "|---|---|---|---|---|"]
+    for name, control in controls().items():
+        default = defaults()[name]
+        shown = {None: "none", False: "off"}.get(default, f"{default:g}" if isinstance(default, float) else default)
+        if control.choices:
+            allowed = " or ".join(control.choices)
+        elif control.kind is bool:
+            allowed = "on or off"
+        else:
+            allowed = f"{control.minimum:.0f} to {control.maximum:.0f}"
+        rows.append(f"| `{name}` | `{option_name(name)}` | {shown} | {allowed} | {control.help} |")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

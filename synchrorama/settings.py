@@ -1,0 +1,181 @@
+"""Every control of a generation, with its range, default and meaning.
+
+The web page, the command line and the table in docs/command_line.md are made from the fields below, so a control
+is described in one place. A test for each checks that it moves the result in the direction its help text says.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from .errors import InputError
+
+MAX_SEED = 2**31 - 1
+FRAMINGS = ("crop", "full_picture")
+
+
+@dataclass(frozen=True)
+class Control:
+    """How one setting is presented: what a slider, a command-line option and a table row need to know.
+
+    ``minimum`` and ``maximum`` are inclusive; ``choices`` replaces them for settings that are one of a few
+    words; ``optional`` says that None is a value too, and what it means stands in ``help``.
+    """
+
+    label: str
+    help: str
+    kind: type
+    minimum: float | None = None
+    maximum: float | None = None
+    step: float | None = None
+    choices: tuple[str, ...] = ()
+    optional: bool = False
+
+    def check(self, value: Any) -> Any:
+        """The value as this control's type. Raises InputError when it is of another kind or out of range."""
+        if value is None and self.optional:
+            return None
+        if self.choices:
+            if value not in self.choices:
+                raise InputError(f"{self.label} is {value!r}; choose one of {', '.join(self.choices)}.")
+            return value
+        if self.kind is bool:
+            if not isinstance(value, bool):
+                raise InputError(f"{self.label} is {value!r}; give true or false.")
+            return value
+        number = self._number(value)
+        if not self.minimum <= number <= self.maximum:
+            raise InputError(
+                f"{self.label} is {value}; give a value from {self.minimum:.0f} to {self.maximum:.0f}."
+            )
+        return number
+
+    def _number(self, value: Any) -> float:
+        """int or float. Whole floats pass for int settings because sliders and JSON send them so."""
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if not is_number or (self.kind is int and value != int(value)):
+            wanted = "a whole number" if self.kind is int else "a number"
+            raise InputError(f"{self.label} is {value!r}; give {wanted}.")
+        return self.kind(value)
+
+
+def _control(default: Any, label: str, help: str, kind: type = float, **bounds: Any) -> Any:
+    return field(default=default, metadata={"control": Control(label, help, kind, **bounds)})
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """What a user can choose. Immutable; checked when made (InputError names the setting and its range)."""
+
+    seed: int | None = _control(
+        None,
+        "Seed",
+        "The same seed with the same inputs gives the same video; leave it out for a new take each time.",
+        int, minimum=0, maximum=MAX_SEED, step=1, optional=True,
+    )  # fmt: skip
+    head_motion: float = _control(
+        1.0,
+        "Head motion",
+        "How far the head moves: 0 holds it still, 1 is natural, 2 is twice as far.",
+        minimum=0.0, maximum=2.0, step=0.05,
+    )  # fmt: skip
+    motion_diversity: float = _control(
+        1.0,
+        "Motion diversity",
+        "How much head, brows and gaze differ from take to take: 0 gives the same calm take for every seed.",
+        minimum=0.0, maximum=2.0, step=0.05,
+    )  # fmt: skip
+    blink_rate: float = _control(
+        15.0,
+        "Blinks per minute",
+        "How often the eyes blink: 0 never, 15 is usual for someone speaking.",
+        minimum=0.0, maximum=40.0, step=1.0,
+    )  # fmt: skip
+    expressiveness: float = _control(
+        1.0,
+        "Expressiveness",
+        "How wide the mouth opens while speaking: 0 mumbles, 1 is natural, 2 exaggerates.",
+        minimum=0.0, maximum=2.0, step=0.05,
+    )  # fmt: skip
+    articulation: float = _control(
+        0.5,
+        "Articulation",
+        "How crisply the lips form each sound: 0 is casual, 1 closes firmly on every p, b and m.",
+        minimum=0.0, maximum=1.0, step=0.05,
+    )  # fmt: skip
+    framing: str = _control(
+        "crop",
+        "Framing",
+        "crop shows the head in a 512 pixel square; full_picture puts it back into the whole photo.",
+        str, choices=FRAMINGS,
+    )  # fmt: skip
+    face_index: int | None = _control(
+        None,
+        "Face",
+        "Which face speaks when the photo has several: 0 is the largest, which is also taken when left out.",
+        int, minimum=0, maximum=20, step=1, optional=True,
+    )  # fmt: skip
+    preview: bool = _control(
+        False,
+        "Preview",
+        "A quick look before the real run: the first 5 seconds at half the size.",
+        bool,
+    )
+    max_seconds: float = _control(
+        600.0,
+        "Longest recording",
+        "Recordings longer than this many seconds are refused.",
+        minimum=1.0, maximum=3600.0, step=1.0,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        for name, control in controls().items():
+            # the only way to normalise a field of a frozen dataclass (a slider sends 15 where 15.0 is meant)
+            object.__setattr__(self, name, control.check(getattr(self, name)))
+
+    def with_seed(self) -> GenerationSettings:
+        """These settings with a random seed drawn if none is set, so that the result can be repeated."""
+        return self if self.seed is not None else replace(self, seed=secrets.randbelow(MAX_SEED + 1))
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> GenerationSettings:
+        """The reverse of to_dict; settings that are absent keep their defaults. Raises InputError."""
+        unknown = sorted(set(values) - set(controls()))
+        if unknown:
+            raise InputError(
+                f"There is no setting called {', '.join(map(repr, unknown))}; "
+                f"the settings are {', '.join(controls())}."
+            )
+        return cls(**values)
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict())
+
+    @classmethod
+    def from_json(cls, text: str) -> GenerationSettings:
+        """Settings from a JSON object. Raises InputError for anything else."""
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise InputError(f"The settings are not valid JSON (line {error.lineno}: {error.msg}).") from None
+        if not isinstance(values, dict):
+            raise InputError('The settings must be one JSON object such as {"seed": 7}.')
+        return cls.from_dict(values)
+
+
+def controls() -> dict[str, Control]:
+    """Every setting's name and how to present it, in the order of the fields."""
+    return {each.name: each.metadata["control"] for each in fields(GenerationSettings)}
+
+
+def defaults() -> dict[str, Any]:
+    """Every setting's default value."""
+    return {each.name: each.default for each in fields(GenerationSettings)}
