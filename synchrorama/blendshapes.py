@@ -202,7 +202,19 @@ class MotionSpace:
         residual = (target - identity @ identities - found @ design).reshape(shapes.shape) / weight
         coefficients = np.zeros((len(shapes), len(self.basis)))
         coefficients[:, columns] = found[:, : len(columns)]
+        self._match_lip_gap(coefficients, lip_gap(shapes))
         return Fit(coefficients, identity, residual)
+
+    def _match_lip_gap(self, coefficients: np.ndarray, gap: np.ndarray) -> None:
+        """Change (N, 52) coefficients so that they open the lips by exactly ``gap`` (N,) cm, as far as they can.
+
+        A millimetre of static misfit decides whether lips are shut, and shut lips are what a viewer notices.
+        """
+        for name in ("mouthClose", "jawOpen"):
+            column = BLENDSHAPE_INDEX[name]
+            gain = lip_gap(self.basis[column])
+            missing = gap - lip_gap(self.apply(coefficients))
+            coefficients[:, column] = np.clip(coefficients[:, column] + missing / gain, 0, 1)
 
     def _fit_weights(self) -> np.ndarray:
         """(468, 3) square roots of the weights of the fit."""

@@ -129,7 +129,7 @@ class Motion:
             raise InputError(f"The motion file {path.name!r} does not exist; check its name.") from None
         except Exception:
             raise InputError(
-                f"The motion file {path.name!r} cannot be read; give an .npz saved by SynchroRaMa or a Live Link Face CSV."
+                f"The motion file {path.name!r} cannot be read; give an .npz of SynchroRaMa or a Live Link Face CSV."
             ) from None
         raise InputError(f"The motion file {path.name!r} is neither .npz nor .csv; give one of these.")
 
