@@ -286,7 +286,7 @@ def analyze(arguments: argparse.Namespace) -> int:
         mark = "  <- speaks" if i == seen["face_index"] else ""
         print(f"Face {i}     {right - left:.0f} x {bottom - top:.0f} pixels at {left:.0f}, {top:.0f}{mark}")
     if "seconds" in seen:
-        print(f"Recording  {seen['seconds']:.1f} s = {seen['frames']} frames, speech in {seen['speech_share']:.0%}")
+        print(f"Recording  {seen['seconds']:.1f} s, {seen['frames']} frames")
         print(f"Estimate   about {seen['estimated_seconds']:.0f} s to generate")
     for warning in seen["warnings"]:
         print(f"Note       {warning}")

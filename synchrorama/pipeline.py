@@ -9,7 +9,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
+import wave
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -126,17 +128,17 @@ class SynchroRaMaPipeline:
         work = Work(progress, should_stop)
 
         with work.stage("Finding the face"):
-            portrait = find_portrait(read_photo(photo), face_index=settings.face_index)
-            work.warn(portrait.warnings)
+            portrait = find_portrait(read_photo(photo, work.warnings), face_index=settings.face_index)
+            work.warnings.extend(portrait.warnings)
         recording = None
         if speech is not None:
             with work.stage("Reading the recording"):
                 recording = read_speech(speech, max_seconds=settings.max_seconds)
-                work.warn(recording.warnings)
+                work.warnings.extend(recording.warnings)
         with work.stage("Composing the motion"):
             motion = self._motion(recording, motion, settings, work)
-        if settings.preview and len(motion) > PREVIEW_SECONDS * FPS:
-            motion, recording = motion[: PREVIEW_SECONDS * FPS], recording and recording.first(PREVIEW_SECONDS)
+        if settings.preview:
+            motion = motion[: PREVIEW_SECONDS * FPS]
         with work.stage("Preparing the portrait"):
             renderer = MotionFrameRenderer(portrait.crop, portrait.landmarks, self.motion_space)
         return Result(portrait, recording, motion, settings, renderer, work)
@@ -150,28 +152,27 @@ class SynchroRaMaPipeline:
         """What a generation would see and hear, without making it; JSON-ready.
 
         Keys: width, height of the photo; faces, boxes (left, top, right, bottom) in its pixels, largest first;
-        face_index, the one that would speak; warnings. With speech also seconds, frames, speech_share (the part of
-        the time in which somebody speaks) and estimated_seconds. Raises InputError like a generation.
+        face_index, the one that would speak; warnings. With speech also seconds, frames and estimated_seconds, the
+        wall time of a generation. Raises InputError like a generation.
         """
-        from .audio import voice_activity
         from .face import find_portrait
         from .media import read_photo, read_speech
 
         settings = settings or GenerationSettings()
-        portrait = find_portrait(read_photo(photo), face_index=settings.face_index)
+        warnings: list[str] = []
+        portrait = find_portrait(read_photo(photo, warnings), face_index=settings.face_index)
         height, width = portrait.picture.shape[:2]
         seen = {
             "width": width,
             "height": height,
             "faces": [[float(edge) for edge in box] for box in portrait.faces],
             "face_index": portrait.face_index,
-            "warnings": list(portrait.warnings),
+            "warnings": [*warnings, *portrait.warnings],
         }
         if speech is not None:
             recording = read_speech(speech, max_seconds=settings.max_seconds)
             seen["seconds"] = recording.seconds
-            seen["frames"] = recording.frames
-            seen["speech_share"] = float(np.mean(voice_activity(recording.samples) > 0.5))
+            seen["frames"] = recording.frame_count
             seen["estimated_seconds"] = estimated_seconds(recording.seconds, settings)
             seen["warnings"] += recording.warnings
         return seen
@@ -201,7 +202,7 @@ class SynchroRaMaPipeline:
                     f"The motion lasts {len(motion) / FPS:.0f} s; give one of at most {settings.max_seconds:.0f} s."
                 )
             return motion
-        return _fit_length(motion, recording.frames, work)
+        return _fit_length(motion, recording.frame_count, work.warnings)
 
 
 def estimated_seconds(seconds: float, settings: GenerationSettings) -> float:
@@ -211,15 +212,15 @@ def estimated_seconds(seconds: float, settings: GenerationSettings) -> float:
     return 1.0 + seconds * (0.6 if settings.framing == "crop" else 1.2)
 
 
-def _fit_length(motion: Motion, frames: int, work: Work) -> Motion:
+def _fit_length(motion: Motion, frames: int, warnings: list[str]) -> Motion:
     """Cut the motion, or hold its last frame, so that it lasts as long as the sound; says so in a warning."""
     if len(motion) == frames:
         return motion
     lasts = f"The motion lasts {len(motion) / FPS:.1f} s and the recording {frames / FPS:.1f} s"
     if len(motion) > frames:
-        work.warn([f"{lasts}; the rest of the motion is left out."])
+        warnings.append(f"{lasts}; the rest of the motion is left out.")
         return motion[:frames]
-    work.warn([f"{lasts}; the last pose is held until the end."])
+    warnings.append(f"{lasts}; the last pose is held until the end.")
     missing = frames - len(motion)
     tracks = (motion.blendshapes, motion.rotation, motion.translation)
     return Motion(*(np.concatenate([track, np.repeat(track[-1:], missing, axis=0)]) for track in tracks))
@@ -233,9 +234,6 @@ class Work:
     should_stop: Callable[[], bool] | None = None
     timings: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
-
-    def warn(self, sentences: list[str]) -> None:
-        self.warnings.extend(sentences)
 
     def report(self, stage: str, done: int, total: int) -> None:
         """Tell the progress; raises Cancelled if the caller wants to stop."""
@@ -327,11 +325,29 @@ class Result:
 
         start = time.perf_counter()
         width, height = self.size
-        with VideoWriter(path, width, height, self.audio, self.metadata()) as writer:
+        with (
+            tempfile.TemporaryDirectory(prefix="synchrorama-") as folder,
+            VideoWriter(path, width, height, self._sound_track(Path(folder)), self.metadata()) as writer,
+        ):
             for frame in self.frames:
                 writer.write(frame)
         self.timings["Rendering"] = time.perf_counter() - start
         return Path(path)
+
+    def _sound_track(self, folder: Path) -> Speech:
+        """The recording as it is; for a preview its beginning and for a silent video silence, written to ``folder``."""
+        from .media import SPEECH_SAMPLE_RATE, Speech
+
+        if self.audio is not None and self.audio.frame_count == len(self):
+            return self.audio
+        samples = np.zeros(len(self) * SPEECH_SAMPLE_RATE // FPS, np.float32)
+        if self.audio is not None:
+            samples = self.audio.samples[: len(samples)]
+        path = folder / "sound.wav"
+        with wave.open(str(path), "wb") as file:
+            file.setparams((1, 2, SPEECH_SAMPLE_RATE, 0, "NONE", ""))
+            file.writeframes((samples * 32767).astype("<i2").tobytes())
+        return Speech(samples, len(samples) / SPEECH_SAMPLE_RATE, path)
 
     def metadata(self) -> dict[str, str]:
         """What the file says about itself: that it is synthetic, and the settings that made it."""
