@@ -1,0 +1,321 @@
+"""MediaPipe's face detectors and face mesh, made to find small, large and lying faces in photos of any size.
+
+The detectors see a picture of 128 or 192 pixels, so a face that fills the photo or a hundredth of it escapes them.
+Here they look at the whole photo, at the photo with a margin, and at overlapping tiles of it; the face mesh then
+confirms every candidate in a crop of the size it was trained on, or rejects it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .errors import InputError
+
+# Read by MediaPipe's and TensorFlow Lite's logging when they are loaded: errors only.
+os.environ.setdefault("GLOG_minloglevel", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+try:
+    import cv2
+except ImportError as error:
+    raise ImportError(
+        f"OpenCV cannot be loaded ({error}); on Debian or Ubuntu this helps: "
+        "apt-get install libgl1 libglib2.0-0 libsm6 libxext6 libxrender1"
+    ) from error
+
+DETECTION_CONFIDENCE = 0.5
+MESH_CROP = 256
+# Detector boxes span brows to chin; the mesh finds a face best that fills about half of its picture.
+MESH_CROP_SCALE = 2.2
+COARSE_SIDE = 1280
+# A face of 64 pixels is a tenth of a tile of this side: well within reach of both detectors.
+FINEST_TILE = 640
+MAX_CANDIDATES = 40
+# What the libraries print at every start, good or bad; see quiet_stderr.
+NOISE = (
+    b"Created TensorFlow Lite XNNPACK delegate",
+    b"All log messages before absl::InitializeLog()",
+    b"inference_feedback_manager.cc",
+    b"landmark_projection_calculator.cc",
+    b"gl_context",
+)
+# Subject's right and left: outer eye corners, mouth corners, ears, temples. See head_axis.
+SYMMETRIC_PAIRS = ((33, 263), (61, 291), (234, 454), (127, 356))
+
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """Where a detector saw a face: centre and side of its box in pixels, roll in radians (clockwise positive)."""
+
+    x: float
+    y: float
+    side: float
+    roll: float
+    score: float
+
+
+def find_faces(picture: np.ndarray) -> list[np.ndarray]:
+    """Landmarks (478, 3) of every face in a uint8 RGB picture, largest face first.
+
+    Coordinates are pixels of the picture, (0, 0) being the centre of the top left pixel; z has the same unit and
+    points away from the camera. The list is empty when there is no face.
+    """
+    for quarter_turns in (0, 1, 3, 2):  # a photo lying on its side is tried only when it shows no upright face
+        turned = np.ascontiguousarray(np.rot90(picture, quarter_turns))
+        faces = _find_upright_faces(turned)
+        if faces:
+            return [_turn_back(face, quarter_turns, turned.shape) for face in faces]
+    return []
+
+
+def mesh_landmarks(picture: np.ndarray) -> np.ndarray | None:
+    """Landmarks (478, 3) of the face nearest to the middle of a uint8 RGB picture; None if the mesh finds none."""
+    height, width = picture.shape[:2]
+    models = _models()
+    with _lock, contextlib.nullcontext() if models.mesh_has_run else quiet_stderr():
+        found = models.mesh.process(picture).multi_face_landmarks or []
+        models.mesh_has_run |= bool(found)  # only with its first face has every part of it printed its noise
+    scale = np.array([width, height, width], dtype=np.float64)
+    faces = [np.array([(p.x, p.y, p.z) for p in face.landmark]) * scale - (0.5, 0.5, 0) for face in found]
+    middle = np.array([width / 2, height / 2])
+    return min(faces, key=lambda face: np.linalg.norm(face[:, :2].mean(axis=0) - middle), default=None)
+
+
+def face_box(landmarks: np.ndarray) -> tuple[float, float, float, float]:
+    """Bounding box (left, top, right, bottom) of the landmarks, in their unit."""
+    low, high = landmarks[:, :2].min(axis=0), landmarks[:, :2].max(axis=0)
+    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+
+def head_axis(landmarks: np.ndarray) -> np.ndarray:
+    """Unit vector (3,) from the subject's right ear to the left: (1, 0, 0) for a face seen from the front."""
+    right, left = np.transpose(SYMMETRIC_PAIRS)
+    axis = (landmarks[left] - landmarks[right]).sum(axis=0)
+    return axis / np.linalg.norm(axis)
+
+
+@dataclass
+class _Models:
+    mesh: Any
+    detectors: tuple[Any, ...]
+    mesh_has_run: bool = False
+
+
+@functools.cache
+def _models() -> _Models:
+    """The three networks, loaded once; they are not thread-safe, so every use holds the lock."""
+    with quiet_stderr():
+        try:
+            from mediapipe.python.solutions import face_detection, face_mesh
+        except ImportError as error:
+            raise InputError(
+                f"MediaPipe cannot be loaded ({error}); on Debian or Ubuntu this helps: "
+                "apt-get install libgl1 libglib2.0-0 libegl1 libgles2"
+            ) from error
+        models = _Models(
+            mesh=face_mesh.FaceMesh(
+                static_image_mode=True,
+                max_num_faces=3,
+                refine_landmarks=True,
+                min_detection_confidence=DETECTION_CONFIDENCE,
+            ),
+            detectors=tuple(
+                face_detection.FaceDetection(min_detection_confidence=DETECTION_CONFIDENCE, model_selection=index)
+                for index in (0, 1)  # short range, full range
+            ),
+        )
+        for model in (models.mesh, *models.detectors):  # the first run loads and prints as well
+            model.process(np.zeros((MESH_CROP, MESH_CROP, 3), dtype=np.uint8))
+    return models
+
+
+@contextlib.contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Hold back what native code prints meanwhile, then pass on all lines but the known noise of the libraries."""
+    try:
+        sys.stderr.flush()
+        saved = os.dup(2)
+    except (OSError, ValueError, AttributeError):  # no standard error at all, as under pythonw
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.flush()
+            os.dup2(saved, 2)
+            os.close(saved)
+            held.seek(0)
+            for line in held:
+                if not any(noise in line for noise in NOISE):
+                    os.write(2, line)
+
+
+def _find_upright_faces(picture: np.ndarray) -> list[np.ndarray]:
+    scale = min(1.0, COARSE_SIDE / max(picture.shape[:2]))
+    coarse = picture if scale == 1 else cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    candidates = _detect_tile(coarse, 0, 0, max(coarse.shape[:2]), 1 / scale)
+    candidates += _detect_tile(coarse, *_margin(coarse), 1 / scale)
+    candidates += _detect_tiles(coarse, min(coarse.shape[:2]) // 2, 1 / scale)
+    faces = _confirm(picture, candidates)
+    tile = min(picture.shape[:2]) // 4
+    while not faces and tile >= FINEST_TILE / 2:
+        faces = _confirm(picture, _detect_tiles(picture, tile, 1.0))
+        tile //= 2
+    return faces
+
+
+def _margin(picture: np.ndarray) -> tuple[int, int, int]:
+    """(left, top, side) of a square that shows the picture in its middle half."""
+    height, width = picture.shape[:2]
+    side = 2 * max(height, width)
+    return (width - side) // 2, (height - side) // 2, side
+
+
+def _detect_tiles(picture: np.ndarray, side: int, scale: float) -> list[_Candidate]:
+    """Squares of this side all over the picture, each overlapping its neighbours by half."""
+    height, width = picture.shape[:2]
+    if side < 48:
+        return []
+    columns = np.linspace(0, width - side, int(np.ceil(2 * width / side)) - 1).astype(int)
+    rows = np.linspace(0, height - side, int(np.ceil(2 * height / side)) - 1).astype(int)
+    return [found for y in rows for x in columns for found in _detect_tile(picture, x, y, side, scale)]
+
+
+def _detect_tile(picture: np.ndarray, left: int, top: int, side: int, scale: float) -> list[_Candidate]:
+    """Both detectors on one square of the picture; what lies outside of the picture is black."""
+    height, width = picture.shape[:2]
+    part = picture[max(top, 0) : max(min(top + side, height), 0), max(left, 0) : max(min(left + side, width), 0)]
+    tile = np.zeros((side, side, 3), dtype=np.uint8)
+    y, x = max(-top, 0), max(-left, 0)
+    tile[y : y + part.shape[0], x : x + part.shape[1]] = part
+    if side > 384:  # twice what the larger detector sees
+        tile = cv2.resize(tile, (384, 384), interpolation=cv2.INTER_AREA)
+    found = []
+    for detector in _models().detectors:
+        with _lock:
+            detections = detector.process(tile).detections or []
+        for detection in detections:
+            box = detection.location_data.relative_bounding_box
+            right_eye, left_eye = detection.location_data.relative_keypoints[:2]
+            found.append(
+                _Candidate(
+                    x=(left + (box.xmin + box.width / 2) * side) * scale,
+                    y=(top + (box.ymin + box.height / 2) * side) * scale,
+                    side=max(box.width, box.height) * side * scale,
+                    roll=float(np.arctan2(left_eye.y - right_eye.y, left_eye.x - right_eye.x)),
+                    score=detection.score[0],
+                )
+            )
+    return found
+
+
+def _confirm(picture: np.ndarray, candidates: list[_Candidate]) -> list[np.ndarray]:
+    """Landmarks of the candidates in which the face mesh sees a face too; each face once, the largest first."""
+    faces: list[np.ndarray] = []
+    for candidate in _distinct(candidates):
+        scale = MESH_CROP / (MESH_CROP_SCALE * candidate.side)
+        cosine, sine = scale * np.cos(candidate.roll), scale * np.sin(candidate.roll)
+        to_crop = np.array([[cosine, sine, 0], [-sine, cosine, 0]])
+        to_crop[:, 2] = MESH_CROP / 2 - to_crop[:, :2] @ (candidate.x, candidate.y)
+        landmarks = mesh_landmarks(warp(picture, to_crop, MESH_CROP))
+        if landmarks is None:
+            continue
+        landmarks = transform(landmarks, cv2.invertAffineTransform(to_crop))
+        inside = np.linalg.norm(landmarks[:, :2].mean(axis=0) - (candidate.x, candidate.y)) < candidate.side
+        if inside and all(overlap(face_box(landmarks), face_box(face)) < 0.3 for face in faces):
+            faces.append(landmarks)
+    return sorted(faces, key=lambda face: -_area(face_box(face)))
+
+
+def _distinct(candidates: list[_Candidate]) -> list[_Candidate]:
+    """One candidate a place, the surest first: of boxes that overlap much, all but the surest are dropped."""
+    kept: list[_Candidate] = []
+    for candidate in sorted(candidates, key=lambda found: -found.score):
+        if candidate.side >= 8 and all(overlap(_box(candidate), _box(other)) < 0.4 for other in kept):
+            kept.append(candidate)
+    return kept[:MAX_CANDIDATES]
+
+
+def _box(candidate: _Candidate) -> tuple[float, float, float, float]:
+    half = candidate.side / 2
+    return candidate.x - half, candidate.y - half, candidate.x + half, candidate.y + half
+
+
+def _area(box: tuple[float, float, float, float]) -> float:
+    return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
+
+
+def overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> float:
+    """Share of the smaller of two boxes (left, top, right, bottom) that the other covers, 0 to 1."""
+    common = _area((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
+    return common / max(min(_area(a), _area(b)), 1e-9)
+
+
+def transform(landmarks: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Apply a similarity (2, 3) of the picture plane to landmarks (N, 3); z is scaled along."""
+    moved = np.empty_like(landmarks)
+    moved[:, :2] = landmarks[:, :2] @ matrix[:, :2].T + matrix[:, 2]
+    moved[:, 2] = landmarks[:, 2] * np.sqrt(abs(np.linalg.det(matrix[:, :2])))
+    return moved
+
+
+def warp(picture: np.ndarray, to_crop: np.ndarray, size: int) -> np.ndarray:
+    """The square of ``size`` pixels that a similarity (2, 3) maps to; the edge continues outside of the picture.
+
+    Large reductions average over the area of a pixel, which a plain warp would not.
+    """
+    scale = np.sqrt(abs(np.linalg.det(to_crop[:, :2])))
+    if scale < 0.7:
+        # Only the part that is needed is reduced: the bounding box of the square, with some room for the filter.
+        corners = np.array([[0, 0, 1], [size, 0, 1], [0, size, 1], [size, size, 1]], dtype=np.float64)
+        corners = corners @ cv2.invertAffineTransform(to_crop).T
+        room = 2 / scale
+        limits = picture.shape[1], picture.shape[0]
+        low = np.clip(np.floor(corners.min(axis=0) - room), 0, np.subtract(limits, 1)).astype(int)
+        high = np.maximum(np.clip(np.ceil(corners.max(axis=0) + room), 1, limits).astype(int), low + 1)
+        part = picture[low[1] : high[1], low[0] : high[0]]
+        new = np.maximum(1, np.round((high - low) * scale)).astype(int)
+        picture = cv2.resize(part, tuple(int(n) for n in new), interpolation=cv2.INTER_AREA)
+        ratio = (high - low) / new
+        # Pixel centres: reduced x corresponds to low + (x + 1/2) ratio - 1/2 of the picture.
+        from_reduced = np.concatenate([np.diag(ratio), (low + ratio / 2 - 0.5)[:, None]], axis=1)
+        to_crop = compose(to_crop, from_reduced)
+    return cv2.warpAffine(picture, to_crop, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+
+
+def compose(second: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """The affine map (2, 3) that applies ``first``, then ``second``."""
+    return np.concatenate([second[:, :2] @ first[:, :2], (second[:, :2] @ first[:, 2] + second[:, 2])[:, None]], axis=1)
+
+
+def _turn_back(landmarks: np.ndarray, quarter_turns: int, turned_shape: tuple[int, ...]) -> np.ndarray:
+    return transform(landmarks, cv2.invertAffineTransform(turn_matrix(quarter_turns, turned_shape)))
+
+
+def turn_matrix(quarter_turns: int, turned_shape: tuple[int, ...]) -> np.ndarray:
+    """The map (2, 3) of pixels under ``np.rot90(picture, quarter_turns)``, whose result has ``turned_shape``."""
+    right, bottom = turned_shape[1] - 1, turned_shape[0] - 1
+    return np.array(
+        (
+            [[1, 0, 0], [0, 1, 0]],
+            [[0, 1, 0], [-1, 0, bottom]],
+            [[-1, 0, right], [0, -1, bottom]],
+            [[0, -1, right], [1, 0, 0]],
+        )[quarter_turns % 4],
+        dtype=np.float64,
+    )
