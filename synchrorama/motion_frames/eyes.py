@@ -1,0 +1,183 @@
+"""Eyes: an eyeball layer under real holes, gaze, and the skin of the closing upper lid.
+
+The photo's eyeball stays on the skull, the lids of the mesh slide over it. The strip of lid skin that a blink
+uncovers is not in the photo; stretching what is there smears lashes and make-up over the eye, so the strip is
+painted from the colour of the skin around, with soft shading and a lash line.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from synchrorama.face_topology import LEFT_EYELID_PAIRS, LEFT_UPPER_LID_ROWS, RIGHT_EYELID_PAIRS, RIGHT_UPPER_LID_ROWS
+from synchrorama.motion_frames.drawing import affine_between, blend, polygon_mask, region_around, smoothstep
+from synchrorama.motion_frames.rasterizer import rasterize_colors
+
+GAZE_REACH = (1.0, 0.6)  # iris radii that the iris moves sideways / up and down at a coefficient of 1
+LID_ROWS = np.array([0.0, 0.12, 0.3, 0.5, 0.7, 0.86, 0.95, 1.0, 1.06], np.float32)  # 0 crease, 1 lid edge
+LID_OPACITY = np.array([0.0, 0.35, 0.85, 1.0, 1.0, 1.0, 1.0, 0.9, 0.0], np.float32)
+LID_SHADE = np.array([0.97, 0.98, 1.01, 1.03, 1.02, 0.98, 0.94, 0.92, 0.92], np.float32)
+LASHES = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.06, 0.5, 0.85, 0.85], np.float32)
+PAINTED_LID_FROM, PAINTED_LID_FULL = 0.12, 0.5  # closure at which painted skin starts / has replaced the photo's
+
+
+class Eye:
+    """One eye of one photo.
+
+    Args:
+        photo: (H, W, 3) uint8 RGB.
+        landmarks: (478, 3) pixels.
+        loop: (K, 2) pixels of the eye opening in the photo, in order.
+        iris: five landmark indices, centre first.
+        left: whether it is the subject's left eye.
+    """
+
+    def __init__(
+        self, photo: np.ndarray, landmarks: np.ndarray, loop: np.ndarray, iris: tuple[int, ...], left: bool
+    ) -> None:
+        self.side = "Left" if left else "Right"
+        self._loop = loop.astype(np.float64)
+        self._iris_centre = landmarks[iris[0], :2]
+        self._iris_radius = float(np.linalg.norm(landmarks[list(iris[1:]), :2] - self._iris_centre, axis=1).mean())
+        self._iris_radius = max(1.0, self._iris_radius)
+        margin = int(0.6 * np.ptp(loop[:, 0])) + 2
+        self._origin, (height, width) = region_around(loop, margin, photo.shape)
+        x, y = self._origin
+        patch = photo[y : y + height, x : x + width]
+        self._eyeball = self._complete_eyeball(patch)
+        pairs, rows = (
+            (LEFT_EYELID_PAIRS, LEFT_UPPER_LID_ROWS) if left else (RIGHT_EYELID_PAIRS, RIGHT_UPPER_LID_ROWS)
+        )
+        self._corners = (263, 362) if left else (33, 133)
+        self._edge = [self._corners[0], *(upper for upper, _ in pairs), self._corners[1]]
+        self._lower = [self._corners[0], *(lower for _, lower in pairs), self._corners[1]]
+        self._crease = [self._corners[0], *rows[0], self._corners[1]]
+        self._brow_side = [self._corners[0], *rows[1], self._corners[1]]
+        self._paint_lid(photo, landmarks)
+
+    def _complete_eyeball(self, patch: np.ndarray) -> np.ndarray:
+        """The eyeball beyond the lids: the iris mirrored about its centre, the rest grown outwards."""
+        loop = self._loop - self._origin
+        visible = cv2.erode(polygon_mask(loop, patch.shape[:2]), np.ones((3, 3), np.uint8)) > 127
+        if not visible.any():
+            return patch.copy()
+        height, width = visible.shape
+        ys, xs = np.mgrid[:height, :width].astype(np.float32)
+        cx, cy = self._iris_centre - self._origin
+        mirrored_x, mirrored_y = (2 * cx - xs).astype(np.float32), (2 * cy - ys).astype(np.float32)
+        eyeball = patch.copy()
+        known = visible.copy()
+        iris = (np.hypot(xs - cx, ys - cy) < 1.05 * self._iris_radius) & ~visible
+        # First straight up or down, which keeps highlights and lid shadow on their side, then through the centre.
+        for map_x, map_y in ((xs, mirrored_y), (mirrored_x, mirrored_y)):
+            source = cv2.remap(patch, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            valid = cv2.remap(visible.astype(np.uint8), map_x, map_y, cv2.INTER_NEAREST) > 0
+            fill = iris & valid & ~known
+            eyeball[fill] = source[fill]
+            known |= fill
+        return cv2.inpaint(eyeball, (~known).astype(np.uint8), 3, cv2.INPAINT_TELEA)
+
+    def _paint_lid(self, photo: np.ndarray, landmarks: np.ndarray) -> None:
+        """Colours of the closing lid: one column per point of the lid edge, one row per ``LID_ROWS``."""
+        smooth = cv2.GaussianBlur(photo, (0, 0), max(1.0, 0.25 * self._iris_radius)).astype(np.float32)
+        crease, brow = landmarks[self._crease, :2], landmarks[self._brow_side, :2]
+        edge, lower = landmarks[self._edge, :2], landmarks[self._lower, :2]
+        below = lower + 0.45 * (lower - edge)
+        samples = [(0.4, crease), (0.35, 0.55 * crease + 0.45 * brow), (0.25, below)]
+        skin = sum(weight * _pick(smooth, at) for weight, at in samples)
+        kernel = np.array([0.2, 0.6, 0.2])
+        padded = np.pad(skin, ((1, 1), (0, 0)), mode="edge")
+        skin = sum(k * padded[i : i + len(skin)] for i, k in enumerate(kernel))
+        line = _pick(cv2.GaussianBlur(photo, (0, 0), 0.8).astype(np.float32), edge).min(axis=0)
+        lashes = np.minimum(line * 0.8, 0.45 * skin)
+        taper = np.sin(np.linspace(0.12, np.pi - 0.2, len(edge))).clip(0, 1) ** 0.5
+        lash = (LASHES[:, None] * taper[None])[..., None]
+        color = skin[None] * LID_SHADE[:, None, None]
+        self._lid_colors = (color * (1 - lash) + lashes[None] * lash).reshape(-1, 3).astype(np.float32)
+        ends = np.sin(np.linspace(0, np.pi, len(edge))).clip(0, 1) ** 0.35
+        self._lid_opacity = (LID_OPACITY[:, None] * ends[None]).reshape(-1).astype(np.float32)
+        rows, columns = len(LID_ROWS), len(edge)
+        corner = (np.arange(rows - 1)[:, None] * columns + np.arange(columns - 1)).ravel()
+        quads = np.stack([corner, corner + 1, corner + columns, corner + columns + 1], axis=1)
+        self._lid_triangles = np.concatenate([quads[:, [0, 1, 2]], quads[:, [1, 3, 2]]]).astype(np.int32)
+
+    def draw(
+        self,
+        frame: np.ndarray,
+        loop: np.ndarray,
+        rigid_loop: np.ndarray,
+        points: np.ndarray,
+        closure: float,
+        gaze: np.ndarray,
+    ) -> None:
+        """Draw eyeball and lid over a warped frame.
+
+        Args:
+            frame: (H, W, 3) uint8, changed in place.
+            loop: (K, 2) pixels of the eye opening now.
+            rigid_loop: (K, 2) pixels where the photo's eye opening would be if only the head had moved.
+            points: (468, 2) pixels of the face now.
+            closure: 0 as in the photo … 1 shut.
+            gaze: (2,) right and down, -1 … 1.
+        """
+        origin, (height, width) = region_around(loop, 4, frame.shape)
+        if min(height, width) < 2:
+            return
+        region = frame[origin[1] : origin[1] + height, origin[0] : origin[0] + width]
+        mask = polygon_mask(loop - origin, (height, width))
+        opening = mask.sum(axis=0).max() / 255
+        alpha = cv2.GaussianBlur(mask, (3, 3), 0.7).astype(np.float32) * (min(1.0, opening / 1.5) / 255)
+        to_photo = affine_between(rigid_loop, self._loop)
+        ys, xs = np.mgrid[:height, :width].astype(np.float32)
+        xs, ys = xs + origin[0], ys + origin[1]
+        source_x = to_photo[0, 0] * xs + to_photo[0, 1] * ys + to_photo[0, 2]
+        source_y = to_photo[1, 0] * xs + to_photo[1, 1] * ys + to_photo[1, 2]
+        shift = np.clip(gaze, -1, 1) * GAZE_REACH * self._iris_radius
+        if np.abs(shift).max() > 0.05:
+            centre = self._iris_centre + shift
+            radius = np.hypot(source_x - centre[0], source_y - centre[1]) / self._iris_radius
+            follows = 1 - smoothstep((radius - 1.05) / 1.15)
+            source_x, source_y = source_x - shift[0] * follows, source_y - shift[1] * follows
+        eyeball = cv2.remap(
+            self._eyeball,
+            (source_x - self._origin[0]).astype(np.float32),
+            (source_y - self._origin[1]).astype(np.float32),
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        blend(region, eyeball, alpha)
+        if closure > PAINTED_LID_FROM:
+            self._draw_lid(frame, points, closure)
+
+    def _draw_lid(self, frame: np.ndarray, points: np.ndarray, closure: float) -> None:
+        crease, edge = points[self._crease], points[self._edge]
+        vertices = crease[None] + LID_ROWS[:, None, None] * (edge - crease)[None]
+        # The lash row hangs below the edge by a fixed length, however short the lid is.
+        vertices[-1] = edge + 0.1 * self._iris_radius * (edge - crease) / (
+            np.linalg.norm(edge - crease, axis=1, keepdims=True) + 1
+        ) + np.array([0.0, 0.12 * self._iris_radius])
+        vertices = vertices.reshape(-1, 2)
+        origin, (height, width) = region_around(vertices, 3, frame.shape)
+        if min(height, width) < 2:
+            return
+        flat = np.column_stack([vertices - origin, np.zeros(len(vertices))]).astype(np.float32)
+        depth = np.empty((height, width), np.float32)
+        color = np.zeros((height, width, 3), np.float32)
+        opacity = np.zeros((height, width, 3), np.float32)
+        strength = float(smoothstep((closure - PAINTED_LID_FROM) / (PAINTED_LID_FULL - PAINTED_LID_FROM)))
+        rasterize_colors(flat, self._lid_colors, self._lid_triangles, depth, color)
+        alpha_colors = np.repeat(strength * self._lid_opacity[:, None], 3, axis=1)
+        rasterize_colors(flat, alpha_colors, self._lid_triangles, depth, opacity)
+        region = frame[origin[1] : origin[1] + height, origin[0] : origin[0] + width]
+        weight = cv2.GaussianBlur(opacity[..., 0], (3, 3), 0.8)
+        colored = cv2.GaussianBlur(color * opacity[..., :1], (3, 3), 0.8)
+        blurred = colored / np.maximum(weight, 1e-4)[..., None]
+        blend(region, blurred, weight)
+
+
+def _pick(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """(N, 3) colours of a picture at pixel positions (N, 2)."""
+    x = np.clip(np.rint(points[:, 0]).astype(int), 0, picture.shape[1] - 1)
+    y = np.clip(np.rint(points[:, 1]).astype(int), 0, picture.shape[0] - 1)
+    return picture[y, x]

@@ -1,0 +1,207 @@
+"""Photo + motion → frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+
+from synchrorama.blendshapes import BLENDSHAPE_INDEX, FACE_HEIGHT_CM, MotionSpace, mouth_width
+from synchrorama.face_topology import LEFT_IRIS, MESH_LANDMARKS, RIGHT_IRIS
+from synchrorama.motion import Motion, rotation_matrix
+from synchrorama.motion_frames.deformation import FaceDeformer
+from synchrorama.motion_frames.drawing import smoothstep
+from synchrorama.motion_frames.eyes import Eye
+from synchrorama.motion_frames.mesh import build_face_mesh, build_outer_mesh
+from synchrorama.motion_frames.mouth import Mouth
+from synchrorama.motion_frames.rasterizer import rasterize_map, sample_layers
+
+MAX_ROTATION = np.radians([28.0, 35.0, 30.0])  # pitch, yaw, roll; beyond, the photo has nothing to show
+MODEL_DEPTH = 0.7  # how much of a landmark's depth comes from the fitted face model instead of the detector
+FACE_IN_FRONT = 2.0  # pixels that the face is nearer than what surrounds it
+EXPRESSION_REACH = 2.2  # cm around the face that expressions pull along
+BACKGROUND_DEPTH = -3.0  # canonical cm: where hair, ears and neck are taken to be
+
+
+class MotionFrameRenderer:
+    """Moves one photo.
+
+    Args:
+        photo: (H, W, 3) uint8 RGB.
+        landmarks: (478, 3) pixels in the photo.
+        space: the motion space.
+    """
+
+    def __init__(self, photo: np.ndarray, landmarks: np.ndarray, space: MotionSpace) -> None:
+        self.height, self.width = photo.shape[:2]
+        landmarks = np.asarray(landmarks, np.float64)
+        canonical = space.canonicalize(landmarks[None])
+        fit = space.fit(canonical.shapes[:, :MESH_LANDMARKS])
+        self.expression = fit.coefficients[0]
+        """(52,) the expression in the photo."""
+        self._scale = float(canonical.scale[0])
+        self._rotation, self._translation = canonical.rotation[0], canonical.translation[0]
+        shape = self._with_model_depth(
+            canonical.shapes[0, :MESH_LANDMARKS], canonical.shapes[0, :MESH_LANDMARKS] - fit.residual[0]
+        )
+        self._landmarks = landmarks
+        self._deformer = FaceDeformer(shape, self.expression, space)
+        self._shape = shape
+
+        self._mesh = build_face_mesh(space.triangles)
+        source = self._mesh.refine @ self._project(shape, self._scale, self._rotation, self._translation)
+        self._build_surroundings(source, shape)
+        # Twice the resolution makes bilinear lookups sharp; pixel 2i is exactly the photo's pixel i.
+        half = np.array([[0.5, 0, 0], [0, 0.5, 0]])
+        double = cv2.warpAffine(
+            photo,
+            half,
+            (2 * self.width - 1, 2 * self.height - 1),
+            flags=cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        self._layers = np.dstack([double, np.full(double.shape[:2], 255, np.uint8)])
+        self._background = photo.copy()
+
+        loops = self._mesh.eyes
+        self._eyes = (
+            Eye(photo, landmarks, source[loops[0], :2], RIGHT_IRIS, left=False),
+            Eye(photo, landmarks, source[loops[1], :2], LEFT_IRIS, left=True),
+        )
+        self._mouth = Mouth(
+            photo,
+            landmarks,
+            source[self._mesh.mouth, :2],
+            shape,
+            self._deformer.rest,
+            float(mouth_width(space.neutral)),
+            self._scale,
+        )
+        xs, ys = np.meshgrid(np.arange(self.width, dtype=np.float32), np.arange(self.height, dtype=np.float32))
+        self._identity_map = np.stack([xs, ys], axis=-1)
+        self._map = self._identity_map.copy()
+        self._depth = np.empty((self.height, self.width), np.float32)
+
+    def _with_model_depth(self, shape: np.ndarray, model: np.ndarray) -> np.ndarray:
+        """Replace most of the detector's depth, poor on the far side of a turned face, by the fitted model's.
+
+        Every landmark stays on its line of sight, so the photo is reproduced all the same.
+        """
+        posed, model_posed = shape @ self._rotation.T, model @ self._rotation.T
+        posed[:, 2] += MODEL_DEPTH * (model_posed[:, 2] - posed[:, 2])
+        return posed @ self._rotation
+
+    @staticmethod
+    def _project(shape: np.ndarray, scale: float, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
+        """(K, 3) canonical cm → (K, 3) pixel x, y and depth towards the camera."""
+        return (scale * shape @ rotation.T + translation) * np.array([1.0, -1.0, 1.0])
+
+    def _build_surroundings(self, source: np.ndarray, shape: np.ndarray) -> None:
+        outline = source[self._mesh.outline]
+        outer = build_outer_mesh(outline[:, :2], self.width, self.height)
+        self._grid = outer.grid
+        distance = outer.distance / self._scale
+        refined = self._mesh.refine[self._mesh.outline] @ shape
+        near = outer.outline_weights @ refined[:, 2]
+        fall = np.exp(-distance / 3)
+        depth = near * fall + np.minimum(near, BACKGROUND_DEPTH) * (1 - fall)
+        self._grid_shape = self._unproject(outer.grid, depth)
+
+        # How far a point of the surroundings follows the head: hair and ears do, shoulders and background do not.
+        top, bottom = refined[:, 1].max(), refined[:, 1].min()
+        half_width, height = np.ptp(refined[:, 0]) / 2, top - bottom
+        x = np.abs(self._grid_shape[:, 0] - refined[:, 0].mean()) / half_width
+        y = self._grid_shape[:, 1]
+        border = np.minimum.reduce(
+            [outer.grid[:, 0], self.width - 1 - outer.grid[:, 0], outer.grid[:, 1], self.height - 1 - outer.grid[:, 1]]
+        )
+        self._follows_head = (
+            (1 - smoothstep((x - 1.45) / 1.15))
+            * (1 - smoothstep((bottom + 0.1 * height - y) / (0.75 * height)))
+            * (1 - smoothstep(((y - top) / height - 0.6) / 0.7))
+            * smoothstep(border / (0.1 * self.width))
+        )[:, None]
+        reach = np.exp(-((distance / EXPRESSION_REACH) ** 2)) * smoothstep(border / (0.05 * self.width))
+        self._follows_expression = (outer.outline_weights * reach[:, None]).astype(np.float32)
+
+        faces = outer.triangles.copy()
+        on_outline = faces < len(outline)
+        faces[on_outline] = self._mesh.outline[faces[on_outline]]
+        faces[~on_outline] += len(source) - len(outline)
+        self._triangles = np.ascontiguousarray(
+            np.concatenate([self._mesh.triangles, faces, self._mesh.hole_triangles]), np.int32
+        )
+        self._source = np.concatenate([source[:, :2], outer.grid]).astype(np.float32)
+        self._face_vertices = len(source)
+
+    def _unproject(self, pixels: np.ndarray, depth: np.ndarray) -> np.ndarray:
+        """(G, 2) pixels with canonical depth (G,) → (G, 3) canonical cm."""
+        xy = np.column_stack([pixels[:, 0] - self._translation[0], -pixels[:, 1] - self._translation[1]]) / self._scale
+        towards = self._rotation[:, 2]
+        z = (depth - xy @ towards[:2]) / towards[2]
+        return np.column_stack([xy, z]) @ self._rotation
+
+    def render(self, blendshapes: np.ndarray, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
+        """One frame.
+
+        Args:
+            blendshapes: (52,) see ``Motion``.
+            rotation: (3,) pitch, yaw, roll in radians relative to the photo.
+            translation: (3,) in face heights relative to the photo.
+
+        Returns:
+            (H, W, 3) uint8 RGB.
+        """
+        blendshapes = np.asarray(blendshapes, np.float64)
+        shape = self._deformer(blendshapes)
+        turn = rotation_matrix(np.clip(rotation, -MAX_ROTATION, MAX_ROTATION)) @ self._rotation
+        shift = np.asarray(translation, np.float64)
+        scale = self._scale * float(np.exp(np.clip(shift[2], -0.25, 0.25)))
+        place = self._translation + np.array([shift[0], shift[1], 0.0]) * FACE_HEIGHT_CM * self._scale
+
+        coarse = self._project(shape, scale, turn, place)
+        rigid = self._project(self._shape, scale, turn, place)
+        refine = self._mesh.refine
+        face = refine @ coarse.astype(np.float32)
+        pulled = refine[self._mesh.outline] @ (coarse - rigid).astype(np.float32)
+        grid = self._project(self._grid_shape, scale, turn, place)
+        still = self._grid
+        around = still + self._follows_head * (grid[:, :2] - still) + self._follows_expression @ pulled[:, :2]
+
+        points = np.empty((len(face) + len(around), 3), np.float32)
+        points[: len(face)] = face
+        points[: len(face), 2] += FACE_IN_FRONT
+        points[len(face) :, :2] = around
+        points[len(face) :, 2] = grid[:, 2]
+        np.copyto(self._map, self._identity_map)
+        rasterize_map(points, self._source, self._triangles, self._depth, self._map)
+        frame = np.empty((self.height, self.width, 3), np.uint8)
+        sample_layers(self._map, self._layers, self._background, frame)
+
+        for eye, loop in zip(self._eyes, self._mesh.eyes, strict=True):
+            rigid_loop = refine[loop] @ rigid
+            closure = float(np.clip(blendshapes[BLENDSHAPE_INDEX["eyeBlink" + eye.side]], 0, 1))
+            eye.draw(frame, face[loop, :2], rigid_loop[:, :2], face[:, :2], closure, _gaze(blendshapes))
+        self._mouth.draw(
+            frame, face[self._mesh.mouth, :2], shape, blendshapes, scale, turn, place, self._landmarks
+        )
+        return frame
+
+    def frames(self, motion: Motion) -> Iterator[np.ndarray]:
+        """The frames of a motion, one by one."""
+        for blendshapes, rotation, translation in zip(
+            motion.blendshapes, motion.rotation, motion.translation, strict=True
+        ):
+            yield self.render(blendshapes, rotation, translation)
+
+
+def _gaze(blendshapes: np.ndarray) -> np.ndarray:
+    """(2,) right and down: the mean of both eyes, so that they never squint."""
+
+    def look(name: str) -> float:
+        return float(blendshapes[BLENDSHAPE_INDEX["eyeLook" + name]])
+
+    right = 0.5 * (look("OutLeft") - look("InLeft") + look("InRight") - look("OutRight"))
+    down = 0.5 * (look("DownLeft") - look("UpLeft") + look("DownRight") - look("UpRight"))
+    return np.array([right, down])
