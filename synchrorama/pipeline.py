@@ -28,7 +28,7 @@ from .settings import GenerationSettings
 if TYPE_CHECKING:
     from .a2m import A2M
     from .blendshapes import MotionSpace
-    from .face import Portrait
+    from .face import PasteBack, Portrait
     from .media import Speech
     from .motion_frames import MotionFrameRenderer
 
@@ -88,8 +88,10 @@ class SynchroRaMaPipeline:
 
     def load(self) -> SynchroRaMaPipeline:
         """Load everything now, for a server that wants its first visitor to wait no longer than the others."""
-        from . import face, motion_frames  # noqa: F401 - importing is what takes the time
+        from . import motion_frames  # noqa: F401 - importing it takes a while
+        from .face_detection import find_faces
 
+        find_faces(np.zeros((64, 64, 3), np.uint8))  # its networks load when it first looks
         _ = self.motion_space, self.a2m
         return self
 
@@ -279,11 +281,19 @@ class Result:
         """Sentences for the user about what was odd but not wrong."""
         return self.work.warnings
 
+    @cached_property
+    def paste_back(self) -> PasteBack | None:
+        """Puts a frame back into the whole photo; None when the crop is shown."""
+        from .face import PasteBack
+
+        return PasteBack(self.portrait) if self.settings.framing == "full_picture" else None
+
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) of the frames in pixels."""
-        height, width = next(self._composed(self.motion[:1])).shape[:2]
-        return width, height
+        """(width, height) of the frames in pixels, both even."""
+        picture = self.paste_back or self.renderer
+        shrink = 2 if self.settings.preview else 1
+        return picture.width // (2 * shrink) * 2, picture.height // (2 * shrink) * 2
 
     def __len__(self) -> int:
         return len(self.motion)
@@ -294,23 +304,18 @@ class Result:
 
         Raises Cancelled between frames if the caller of the pipeline wants to stop.
         """
-        for t, frame in enumerate(self._composed(self.motion)):
-            self.work.report("Rendering", t, len(self.motion))
-            yield frame
-        self.work.report("Rendering", len(self.motion), len(self.motion))
+        for done, frame in enumerate(self.renderer.frames(self.motion)):
+            self.work.report("Rendering", done, len(self))
+            yield self._framed(frame)
+        self.work.report("Rendering", len(self), len(self))
 
-    def _composed(self, motion: Motion) -> Iterator[np.ndarray]:
-        """Motion → frames in the framing that was asked for."""
+    def _framed(self, frame: np.ndarray) -> np.ndarray:
+        """A frame of the crop in the framing and size that were asked for."""
         import cv2
 
-        from .face import PasteBack
-
-        paste_back = PasteBack(self.portrait) if self.settings.framing == "full_picture" else None
-        for frame in self.renderer.frames(motion):
-            frame = frame if paste_back is None else paste_back(frame)
-            if self.settings.preview:
-                frame = cv2.resize(frame, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-            yield frame
+        if self.paste_back is not None:
+            frame = self.paste_back(frame)
+        return cv2.resize(frame, self.size, interpolation=cv2.INTER_AREA) if self.settings.preview else frame
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Render every frame into an mp4 (H.264 + AAC, 25 frames a second) with the recording as its sound.

@@ -1,0 +1,149 @@
+"""How fast and how large a generation is: python benchmarks/realtime.py [--json].
+
+Prints four figures, each measured in fresh processes that are held to two cores:
+
+- wall time per second of video, everything included, after start-up, for 20 s of speech at 512 x 512;
+- motion frames a second on one thread, without encoding;
+- seconds from the start of Python until the pipeline is ready;
+- peak memory of the process and its encoder, for 20 s and for 300 s of speech.
+
+The first run on a machine also compiles the renderer; a short generation before the measurements takes care of that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import wave
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))
+
+PHOTO = REPOSITORY / "assets" / "portraits" / "astronaut.jpg"
+SPEECH = REPOSITORY / "assets" / "speech" / "english_woman.wav"
+SETTINGS = {"seed": 1}
+CORES = 2
+MEGABYTE = 1 << 20
+
+
+def repeated_speech(seconds: float, folder: str) -> Path:
+    """A wav of exactly this length, made by repeating the example recording."""
+    import numpy as np
+
+    from synchrorama.media import SPEECH_SAMPLE_RATE, read_speech
+
+    samples = np.resize(read_speech(SPEECH).samples, round(seconds * SPEECH_SAMPLE_RATE))
+    path = Path(folder) / f"speech_{seconds:g}.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, SPEECH_SAMPLE_RATE, 0, "NONE", ""))
+        file.writeframes((samples * 32767).astype("<i2").tobytes())
+    return path
+
+
+def peak_megabytes(who: int) -> float:
+    """Largest resident size so far of this process, or of the largest of its ended children."""
+    largest = resource.getrusage(who).ru_maxrss
+    return largest / MEGABYTE if sys.platform == "darwin" else largest / 1024
+
+
+def measure_generation(seconds: float) -> dict[str, Any]:
+    """One generation after start-up: seconds of wall time per second of video, stages, peak memory in MB."""
+    from synchrorama import GenerationSettings, SynchroRaMaPipeline
+
+    pipe = SynchroRaMaPipeline.from_pretrained().load()
+    with tempfile.TemporaryDirectory() as folder:
+        speech = repeated_speech(seconds, folder)
+        start = time.perf_counter()
+        result = pipe(PHOTO, speech, GenerationSettings(**SETTINGS))
+        result.save(Path(folder) / "video.mp4")
+        wall = time.perf_counter() - start
+    return {
+        "seconds": seconds,
+        "wall_per_second": wall / seconds,
+        "stages": result.timings,
+        "peak_mb": peak_megabytes(resource.RUSAGE_SELF) + peak_megabytes(resource.RUSAGE_CHILDREN),
+    }
+
+
+def measure_rendering(seconds: float = 10) -> dict[str, Any]:
+    """Motion frames a second on one thread, without encoding."""
+    import cv2
+
+    from synchrorama import GenerationSettings, SynchroRaMaPipeline
+
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        speech = repeated_speech(seconds, folder)
+        result = SynchroRaMaPipeline.from_pretrained()(PHOTO, speech, GenerationSettings(**SETTINGS))
+    next(result.frames)
+    start = time.perf_counter()
+    count = sum(1 for _ in result.frames)
+    return {"frames_per_second": count / (time.perf_counter() - start)}
+
+
+def measure_start() -> dict[str, Any]:
+    """Seconds from the start of a Python process until the pipeline is loaded."""
+    code = "from synchrorama import SynchroRaMaPipeline; SynchroRaMaPipeline.from_pretrained().load()"
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY, stderr=subprocess.DEVNULL)
+    return {"import_to_ready": time.perf_counter() - start}
+
+
+MEASUREMENTS = {"generation": measure_generation, "rendering": measure_rendering, "start": measure_start}
+
+
+def in_fresh_process(name: str, *arguments: float, single_thread: bool = False) -> dict[str, Any]:
+    threads = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"} if single_thread else {}
+    done = subprocess.run(
+        [sys.executable, __file__, "--measure", name, *map(str, arguments)],
+        check=True, capture_output=True, text=True, env={**os.environ, **threads},
+    )  # fmt: skip
+    return json.loads(done.stdout)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
+    parser.add_argument("--short", type=float, default=20, help="seconds of the first recording (default 20)")
+    parser.add_argument("--long", type=float, default=300, help="seconds of the second recording (default 300)")
+    parser.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
+    if arguments.measure:
+        name, *rest = arguments.measure
+        print(json.dumps(MEASUREMENTS[name](*map(float, rest))))
+        return
+
+    in_fresh_process("generation", 1)
+    short = in_fresh_process("generation", arguments.short)
+    figures = {
+        "wall_per_second": short["wall_per_second"],
+        "stages": short["stages"],
+        **in_fresh_process("rendering", single_thread=True),
+        **in_fresh_process("start"),
+        "peak_mb_short": short["peak_mb"],
+        "peak_mb_long": in_fresh_process("generation", arguments.long)["peak_mb"],
+    }
+    if arguments.json:
+        print(json.dumps(figures))
+        return
+    print(f"wall time per second of video   {figures['wall_per_second']:8.2f} s      (at most 0.6)")
+    print(f"motion frames a second          {figures['frames_per_second']:8.1f}        (at least 45)")
+    print(f"import to ready                 {figures['import_to_ready']:8.1f} s      (at most 6)")
+    print(f"peak memory, {arguments.short:3.0f} s of speech     {figures['peak_mb_short']:8.0f} MB     (at most 1200)")
+    print(f"peak memory, {arguments.long:3.0f} s of speech     {figures['peak_mb_long']:8.0f} MB     (at most 1200)")
+    for stage, seconds in figures["stages"].items():
+        print(f"  {stage:30s}{seconds:8.2f} s")
+
+
+if __name__ == "__main__":
+    main()

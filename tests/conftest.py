@@ -1,0 +1,53 @@
+"""Small real inputs that the tests share. Everything is seeded, offline and on the processor."""
+
+from __future__ import annotations
+
+import os
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PORTRAITS = REPOSITORY / "assets" / "portraits"
+SPEECH = REPOSITORY / "assets" / "speech"
+SAMPLE_RATE = 16_000
+
+# One thread for each process: threads of several processes that wait for each other on few cores are far slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def photo_path() -> Path:
+    """A photo with one face that looks at the camera, lips a little open."""
+    return PORTRAITS / "astronaut.jpg"
+
+
+@pytest.fixture(scope="session")
+def speech_samples() -> np.ndarray:
+    """Four seconds of clear English speech: (64000,) float32 at 16 kHz."""
+    from synchrorama.media import read_speech
+
+    return read_speech(SPEECH / "english_woman.wav").samples[: 4 * SAMPLE_RATE]
+
+
+@pytest.fixture(scope="session")
+def speech_path(speech_samples: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first two seconds of ``speech_samples`` as a wav."""
+    return write_wav(tmp_path_factory.mktemp("speech") / "two seconds.wav", speech_samples[: 2 * SAMPLE_RATE])
+
+
+@pytest.fixture(scope="session")
+def pipeline():
+    """The pipeline with the shipped weights, loaded once for all tests."""
+    from synchrorama import SynchroRaMaPipeline
+
+    return SynchroRaMaPipeline.from_pretrained("checkpoints/mini")
+
+
+def write_wav(path: Path, samples: np.ndarray) -> Path:
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
+        file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+    return path
