@@ -24,6 +24,7 @@ LID_ROW_SHARE = (0.55, 0.16)  # how far the two rows of skin above the upper lid
 LIP_RING_SHARE = (1.0, 0.95, 0.85, 0.72)  # inner rim → outer rim
 UPPER_LIP_REACH = 0.9  # cm of skin above the upper lip that gives way
 LOWER_LIP_REACH = 2.6  # cm of skin below the lower lip that gives way
+SHUT_LIPS_OVERLAP = -0.02  # cm: shut lips press on each other, which leaves no crack between them
 SUBNASALE = 2  # the landmark under the nose, which speech does not move
 
 # The photo's own mouth expression that stays while the person speaks.
@@ -65,7 +66,7 @@ class FaceDeformer:
 
     def intended_lip_gaps(self, blendshapes: np.ndarray) -> np.ndarray:
         """(9,) cm between the inner rims of the lips at the nine columns across the mouth."""
-        return np.maximum(blendshapes @ self._gap_basis, 0)
+        return np.maximum(blendshapes @ self._gap_basis, SHUT_LIPS_OVERLAP)
 
     def __call__(self, blendshapes: np.ndarray) -> np.ndarray:
         """(52,) coefficients → (468, 3) canonical shape in cm."""

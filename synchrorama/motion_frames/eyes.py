@@ -15,10 +15,12 @@ from synchrorama.motion_frames.drawing import affine_between, blend, polygon_mas
 from synchrorama.motion_frames.rasterizer import rasterize_colors
 
 GAZE_REACH = (1.0, 0.6)  # iris radii that the iris moves sideways / up and down at a coefficient of 1
-LID_ROWS = np.array([0.0, 0.12, 0.3, 0.5, 0.7, 0.86, 0.95, 1.0, 1.06], np.float32)  # 0 crease, 1 lid edge
-LID_OPACITY = np.array([0.0, 0.35, 0.85, 1.0, 1.0, 1.0, 1.0, 0.9, 0.0], np.float32)
-LID_SHADE = np.array([0.97, 0.98, 1.01, 1.03, 1.02, 0.98, 0.94, 0.92, 0.92], np.float32)
-LASHES = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.06, 0.5, 0.85, 0.85], np.float32)
+# Rows of the painted lid: -1 the fold under the brow, 0 crease, 1 lid edge; the last row hangs below the edge.
+LID_ROWS = np.array([-0.8, -0.4, 0.0, 0.25, 0.5, 0.7, 0.86, 0.95, 1.0, 1.06], np.float32)
+LID_OPACITY = np.array([0.0, 0.5, 0.95, 1.0, 1.0, 1.0, 1.0, 1.0, 0.9, 0.0], np.float32)
+LID_SHADE = np.array([1.0, 0.97, 0.91, 0.93, 0.96, 0.97, 0.94, 0.91, 0.89, 0.89], np.float32)
+LASHES = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.08, 0.5, 0.85, 0.85], np.float32)
+FOLD_BELOW_BROW = 0.6  # of the way from the crease of the lid to the row of points under the brow
 PAINTED_LID_FROM, PAINTED_LID_FULL = 0.12, 0.5  # closure at which painted skin starts / has replaced the photo's
 
 
@@ -57,43 +59,53 @@ class Eye:
         self._paint_lid(photo, landmarks)
 
     def _complete_eyeball(self, patch: np.ndarray) -> np.ndarray:
-        """The eyeball beyond the lids: the iris mirrored about its centre, the rest grown outwards."""
+        """The eyeball beyond the lids: the iris mirrored about its centre, the white in its own mean colour."""
         loop = self._loop - self._origin
-        visible = cv2.erode(polygon_mask(loop, patch.shape[:2]), np.ones((3, 3), np.uint8)) > 127
-        if not visible.any():
-            return patch.copy()
-        height, width = visible.shape
+        opening = polygon_mask(loop, patch.shape[:2])
+        height, width = opening.shape
         ys, xs = np.mgrid[:height, :width].astype(np.float32)
         cx, cy = self._iris_centre - self._origin
-        mirrored_x, mirrored_y = (2 * cx - xs).astype(np.float32), (2 * cy - ys).astype(np.float32)
-        eyeball = patch.copy()
-        known = visible.copy()
-        iris = (np.hypot(xs - cx, ys - cy) < 1.05 * self._iris_radius) & ~visible
-        # First straight up or down, which keeps highlights and lid shadow on their side, then through the centre.
-        for map_x, map_y in ((xs, mirrored_y), (mirrored_x, mirrored_y)):
-            source = cv2.remap(patch, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            valid = cv2.remap(visible.astype(np.uint8), map_x, map_y, cv2.INTER_NEAREST) > 0
-            fill = iris & valid & ~known
-            eyeball[fill] = source[fill]
-            known |= fill
-        return cv2.inpaint(eyeball, (~known).astype(np.uint8), 3, cv2.INPAINT_TELEA)
+        radius = np.hypot(xs - cx, ys - cy) / self._iris_radius
+        # Right at the lids lies their shadow; only what is further inside tells the eyeball's own colours.
+        clear = cv2.erode(opening, np.ones((3, 3), np.uint8), iterations=1 + int(0.12 * self._iris_radius)) > 127
+        white = patch[clear & (radius > 1.15)].astype(np.float32)
+        if len(white) >= 6:
+            luminance = white.sum(axis=1)
+            white = white[luminance >= np.percentile(luminance, 40)].mean(axis=0)
+        else:
+            white = np.median(patch[opening > 127].astype(np.float32), axis=0) if (opening > 127).any() else 0
+        beyond = np.broadcast_to(white * 0.8, patch.shape).astype(np.float32).copy()
+        mirrored = cv2.remap(patch, xs, (2 * cy - ys).astype(np.float32), cv2.INTER_LINEAR)
+        valid = cv2.remap(clear.astype(np.float32), xs, (2 * cy - ys).astype(np.float32), cv2.INTER_LINEAR)
+        rim = patch[clear & (np.abs(radius - 0.8) < 0.15)].astype(np.float32)
+        iris = np.median(rim, axis=0) if len(rim) else white * 0.5
+        iris = iris + (mirrored - iris) * valid[..., None]
+        within = (1 - smoothstep((radius - 0.92) / 0.16))[..., None]
+        beyond += (iris - beyond) * within
+        # Two pixels of lid edge are kept around the opening, so that an unmoved eye is the photo's.
+        around = cv2.dilate(opening, np.ones((3, 3), np.uint8), iterations=2)
+        soft = cv2.GaussianBlur(around, (5, 5), 1.0).astype(np.float32)[..., None] / 255
+        return np.clip(beyond + (patch - beyond) * soft + 0.5, 0, 255).astype(np.uint8)
 
     def _paint_lid(self, photo: np.ndarray, landmarks: np.ndarray) -> None:
         """Colours of the closing lid: one column per point of the lid edge, one row per ``LID_ROWS``."""
-        smooth = cv2.GaussianBlur(photo, (0, 0), max(1.0, 0.25 * self._iris_radius)).astype(np.float32)
+        smooth = cv2.GaussianBlur(photo, (0, 0), max(1.0, 0.4 * self._iris_radius)).astype(np.float32)
         crease, brow = landmarks[self._crease, :2], landmarks[self._brow_side, :2]
         edge, lower = landmarks[self._edge, :2], landmarks[self._lower, :2]
-        below = lower + 0.45 * (lower - edge)
-        samples = [(0.4, crease), (0.35, 0.55 * crease + 0.45 * brow), (0.25, below)]
-        skin = sum(weight * _pick(smooth, at) for weight, at in samples)
-        kernel = np.array([0.2, 0.6, 0.2])
-        padded = np.pad(skin, ((1, 1), (0, 0)), mode="edge")
-        skin = sum(k * padded[i : i + len(skin)] for i, k in enumerate(kernel))
+        fold = crease + FOLD_BELOW_BROW * (brow - crease)
+        opening = np.linalg.norm(edge - lower, axis=1).max()
+        down = (lower - edge).sum(axis=0) / (np.linalg.norm((lower - edge).sum(axis=0)) + 1e-6)
+        # Make-up, lashes and the shadow of a deep crease are not skin: the brighter samples of each column count.
+        places = (0.5 * crease + 0.5 * fold, fold, lower + 0.8 * opening * down, lower + 1.2 * opening * down)
+        samples = np.sort(np.stack([_pick(smooth, at) for at in places]), axis=0)
+        skin = _smooth_along(0.4 * samples[1] + 0.4 * samples[2] + 0.2 * samples[3])
+        above = _smooth_along(_pick(smooth, fold))
         line = _pick(cv2.GaussianBlur(photo, (0, 0), 0.8).astype(np.float32), edge).min(axis=0)
         lashes = np.minimum(line * 0.8, 0.45 * skin)
         taper = np.sin(np.linspace(0.12, np.pi - 0.2, len(edge))).clip(0, 1) ** 0.5
         lash = (LASHES[:, None] * taper[None])[..., None]
-        color = skin[None] * LID_SHADE[:, None, None]
+        onto_lid = smoothstep((LID_ROWS + 0.8) / 1.1)[:, None, None]
+        color = (above + (skin - above) * onto_lid) * LID_SHADE[:, None, None]
         self._lid_colors = (color * (1 - lash) + lashes[None] * lash).reshape(-1, 3).astype(np.float32)
         ends = np.sin(np.linspace(0, np.pi, len(edge))).clip(0, 1) ** 0.35
         self._lid_opacity = (LID_OPACITY[:, None] * ends[None]).reshape(-1).astype(np.float32)
@@ -128,7 +140,11 @@ class Eye:
         mask = polygon_mask(loop - origin, (height, width))
         opening = mask.sum(axis=0).max() / 255
         alpha = cv2.GaussianBlur(mask, (3, 3), 0.7).astype(np.float32) * (min(1.0, opening / 1.5) / 255)
-        to_photo = affine_between(rigid_loop, self._loop)
+        # The eyeball stays on the skull under closing lids. Under lids opened wider than in the photo there is nothing
+        # to uncover, so there it is stretched along.
+        widening = np.ptp(loop[:, 1]) / (np.ptp(rigid_loop[:, 1]) + 1e-6) - 1
+        reference = rigid_loop + np.clip(widening / 0.04, 0, 1) * (loop - rigid_loop)
+        to_photo = affine_between(reference, self._loop)
         ys, xs = np.mgrid[:height, :width].astype(np.float32)
         xs, ys = xs + origin[0], ys + origin[1]
         source_x = to_photo[0, 0] * xs + to_photo[0, 1] * ys + to_photo[0, 2]
@@ -151,8 +167,10 @@ class Eye:
             self._draw_lid(frame, points, closure)
 
     def _draw_lid(self, frame: np.ndarray, points: np.ndarray, closure: float) -> None:
-        crease, edge = points[self._crease], points[self._edge]
-        vertices = crease[None] + LID_ROWS[:, None, None] * (edge - crease)[None]
+        crease, edge, brow = points[self._crease], points[self._edge], points[self._brow_side]
+        fold = crease + FOLD_BELOW_BROW * (brow - crease)
+        rows = LID_ROWS[:, None, None]
+        vertices = crease + np.maximum(rows, 0) * (edge - crease) + np.maximum(-rows, 0) * (fold - crease)
         # The lash row hangs below the edge by a fixed length, however short the lid is.
         vertices[-1] = edge + 0.1 * self._iris_radius * (edge - crease) / (
             np.linalg.norm(edge - crease, axis=1, keepdims=True) + 1
@@ -174,6 +192,12 @@ class Eye:
         colored = cv2.GaussianBlur(color * opacity[..., :1], (3, 3), 0.8)
         blurred = colored / np.maximum(weight, 1e-4)[..., None]
         blend(region, blurred, weight)
+
+
+def _smooth_along(colors: np.ndarray) -> np.ndarray:
+    """Average (N, 3) colours with their neighbours."""
+    padded = np.pad(colors, ((2, 2), (0, 0)), mode="edge")
+    return sum(k * padded[i : i + len(colors)] for i, k in enumerate((0.1, 0.2, 0.4, 0.2, 0.1)))
 
 
 def _pick(picture: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -18,11 +18,12 @@ from synchrorama.motion_frames.teeth import TONGUE, TOOTH, mouth_model
 
 LUMINANCE = np.array([0.299, 0.587, 0.114])
 JAW_JOINT = np.array([0.0, 0.5, -3.0])  # canonical cm
+TEETH_PER_CHIN = 1.15  # soft tissue of the chin lags behind the bone
 CHIN = (152, 148, 377, 175, 171, 396, 199)
 INCISORS_BELOW_LIPS = 0.14  # cm: edge of the upper incisors under the line where the shut lips meet
 TEETH_BEHIND_LIPS = 0.42  # cm
 LIGHT = np.array([0.0, 0.3, 0.95])  # where the light in the mouth comes from
-ENAMEL, GUM_PINK, TONGUE_PINK = np.array([240, 234, 220.0]), np.array([190, 105, 108.0]), np.array([188, 98, 100.0])
+ENAMEL, GUM_PINK, TONGUE_PINK = np.array([1.02, 0.98, 0.88]), np.array([190, 105, 108.0]), np.array([188, 98, 100.0])
 CAVITY = np.array([58, 20, 20.0])
 OWN_TEETH_FROM = 0.25  # cm of lip gap in the photo from which its own mouth interior is used
 SUPERSAMPLING = 2
@@ -83,10 +84,8 @@ class Mouth:
         model = self._model
         bright = self._brightness
         light_color = self._skin / np.array([190, 145, 120.0])
-        light_color = 0.75 + 0.25 * light_color / light_color.mean()
-        enamel = ENAMEL * light_color * np.clip(bright / 225, 0.35, 1.0)
-        if self._own is not None and self._own["tooth"] is not None:
-            enamel = self._own["tooth"]
+        light_color = 0.65 + 0.35 * light_color / light_color.mean()
+        enamel = ENAMEL * light_color * min(bright, 228.0) if self._own is None else self._own["tooth"]
         yellow = np.array([0.97, 0.93, 0.80])
         gum = self._lip * 0.55 + 0.45 * GUM_PINK * np.clip(bright / 210, 0.35, 1.1)
         tongue = self._lip * 0.5 + 0.5 * TONGUE_PINK * np.clip(bright / 200, 0.35, 1.1)
@@ -99,7 +98,9 @@ class Mouth:
         depth = np.clip(1 + model.vertices[:, 2] / 4.6, 0.12, 1)  # light that reaches this far back
         reach = np.where(model.tissue == TOOTH, depth**1.35, 0.15 + 0.85 * depth**1.2)
         warmth = np.array([1.0, 1.18, 1.25])  # what is lit by the mouth itself turns reddish
-        lit = (0.40 + 0.60 * facing)[:, None] * reach[:, None] ** warmth
+        reach = np.where((model.tissue == TOOTH) & model.of_jaw, 0.86 * reach, reach)  # under the upper lip's shadow
+        ambient = np.where(model.tissue == TOOTH, 0.55, 0.40)
+        lit = (ambient + (1 - ambient) * facing)[:, None] * reach[:, None] ** warmth
         gloss = np.where(model.tissue == TOOTH, 14.0, 10.0) * np.clip(facing - 0.93, 0, 1) / 0.07
         gloss = gloss * depth**3 * np.clip(bright / 210, 0.3, 1)
         self._vertex_colors = np.clip(base * lit + gloss[:, None], 0, 255).astype(np.float32)
@@ -122,6 +123,8 @@ class Mouth:
         bright = luminance > np.percentile(luminance, 60)
         tooth = np.median(pixels[bright], axis=0)
         enamel_like = tooth @ LUMINANCE > 0.72 * (self._skin @ LUMINANCE) and np.ptp(tooth) < 0.5 * tooth.max()
+        if not enamel_like:
+            return None
         patch = cv2.inpaint(patch, (~inside).astype(np.uint8), 3, cv2.INPAINT_TELEA)
         mask = inside.astype(np.uint8) * 255
         # Teeth go on under the upper lip, which may rise above where it is in the photo.
@@ -132,7 +135,7 @@ class Mouth:
             "patch": patch,
             "opacity": cv2.GaussianBlur(raised, (0, 0), 1.2),
             "origin": origin,
-            "tooth": tooth * 1.03 if enamel_like else None,
+            "tooth": tooth * 1.03,
         }
 
     # ---- frame by frame
@@ -190,7 +193,7 @@ class Mouth:
         jaw = self._model.of_jaw
         drop = (shape - self._rest)[list(CHIN)].mean(axis=0)
         chin = self._rest[list(CHIN)].mean(axis=0)
-        angle = np.clip(-drop[1] / (chin[2] - JAW_JOINT[2]), -0.05, 0.6)
+        angle = np.clip(-TEETH_PER_CHIN * drop[1] / (chin[2] - JAW_JOINT[2]), -0.05, 0.6)
         cos, sin = np.cos(angle), np.sin(angle)
         turn = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
         slide = np.array([drop[0], 0.0, 0.0])
@@ -218,7 +221,7 @@ class Mouth:
     ) -> tuple[np.ndarray, np.ndarray]:
         """(h, w, 3) the photo's own mouth interior, moved with the skull, and its opacity (h, w)."""
         own = self._own
-        fixed = list(LIPS) + [1, 2, 164]
+        fixed = [*LIPS, 1, 2, 164]
         to_photo = affine_between(project(self._shape)[fixed, :2], landmarks[fixed, :2])
         ys, xs = np.mgrid[:height, :width].astype(np.float32)
         xs, ys = xs + origin[0], ys + origin[1]

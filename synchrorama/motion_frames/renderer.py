@@ -8,19 +8,22 @@ import cv2
 import numpy as np
 
 from synchrorama.blendshapes import BLENDSHAPE_INDEX, FACE_HEIGHT_CM, MotionSpace, mouth_width
-from synchrorama.face_topology import LEFT_IRIS, MESH_LANDMARKS, RIGHT_IRIS
+from synchrorama.face_topology import EYE_OUTER_CORNERS, FACE_OVAL, LEFT_IRIS, MESH_LANDMARKS, RIGHT_IRIS
 from synchrorama.motion import Motion, rotation_matrix
 from synchrorama.motion_frames.deformation import FaceDeformer
-from synchrorama.motion_frames.drawing import smoothstep
+from synchrorama.motion_frames.drawing import polygon_mask, region_around, smoothstep
 from synchrorama.motion_frames.eyes import Eye
+from synchrorama.motion_frames.matte import split_layers
 from synchrorama.motion_frames.mesh import build_face_mesh, build_outer_mesh
 from synchrorama.motion_frames.mouth import Mouth
 from synchrorama.motion_frames.rasterizer import rasterize_map, sample_layers
 
 MAX_ROTATION = np.radians([28.0, 35.0, 30.0])  # pitch, yaw, roll; beyond, the photo has nothing to show
 MODEL_DEPTH = 0.7  # how much of a landmark's depth comes from the fitted face model instead of the detector
+OUTLINE_RIM = 2.5  # cm inside the outline over which the face bends back to it
 FACE_IN_FRONT = 2.0  # pixels that the face is nearer than what surrounds it
 EXPRESSION_REACH = 2.2  # cm around the face that expressions pull along
+OPEN_MOUTH = 0.12  # cm of opening from which the photo counts as showing the inside of the mouth
 BACKGROUND_DEPTH = -3.0  # canonical cm: where hair, ears and neck are taken to be
 
 
@@ -54,15 +57,16 @@ class MotionFrameRenderer:
         self._build_surroundings(source, shape)
         # Twice the resolution makes bilinear lookups sharp; pixel 2i is exactly the photo's pixel i.
         half = np.array([[0.5, 0, 0], [0, 0.5, 0]])
-        double = cv2.warpAffine(
-            photo,
-            half,
-            (2 * self.width - 1, 2 * self.height - 1),
-            flags=cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REPLICATE,
+        size = (2 * self.width - 1, 2 * self.height - 1)
+        opacity, self._background = split_layers(photo, landmarks)
+        skin = _without_mouth_interior(photo, source[self._mesh.mouth, :2], self._scale)
+        double, opacity = (
+            cv2.warpAffine(
+                picture, half, size, flags=interpolation | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
+            )
+            for picture, interpolation in ((skin, cv2.INTER_LANCZOS4), (opacity, cv2.INTER_LINEAR))
         )
-        self._layers = np.dstack([double, np.full(double.shape[:2], 255, np.uint8)])
-        self._background = photo.copy()
+        self._layers = np.dstack([double, opacity])
 
         loops = self._mesh.eyes
         self._eyes = (
@@ -86,11 +90,21 @@ class MotionFrameRenderer:
     def _with_model_depth(self, shape: np.ndarray, model: np.ndarray) -> np.ndarray:
         """Replace most of the detector's depth, poor on the far side of a turned face, by the fitted model's.
 
+        The sides of the jaw are put as far back as the ears: the outline of a turning head is always made of
+        what is at its widest, so it stays in place like the outline of a cylinder, while landmarks would leave it.
         Every landmark stays on its line of sight, so the photo is reproduced all the same.
         """
         posed, model_posed = shape @ self._rotation.T, model @ self._rotation.T
         posed[:, 2] += MODEL_DEPTH * (model_posed[:, 2] - posed[:, 2])
-        return posed @ self._rotation
+        pixels = (self._scale * posed + self._translation)[:, :2] * [1, -1]
+        shape = posed @ self._rotation
+        oval = shape[list(FACE_OVAL)]
+        distance = np.linalg.norm(shape[:, None, :2] - oval[None, :, :2], axis=2).min(axis=1)
+        aside = np.abs(shape[:, 0] - oval[:, 0].mean()) / (np.ptp(oval[:, 0]) / 2)
+        below_eyes = 1 - smoothstep((shape[:, 1] - shape[list(EYE_OUTER_CORNERS), 1].mean() + 2.5) / 2)
+        weight = smoothstep((aside - 0.35) / 0.4) * (1 - smoothstep(distance / OUTLINE_RIM)) * below_eyes
+        depth = shape[:, 2] + weight * (np.minimum(shape[:, 2], oval[:, 2].min()) - shape[:, 2])
+        return self._unproject(pixels, depth)
 
     @staticmethod
     def _project(shape: np.ndarray, scale: float, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
@@ -194,6 +208,21 @@ class MotionFrameRenderer:
             motion.blendshapes, motion.rotation, motion.translation, strict=True
         ):
             yield self.render(blendshapes, rotation, translation)
+
+
+def _without_mouth_interior(photo: np.ndarray, loop: np.ndarray, pixels_per_cm: float) -> np.ndarray:
+    """The photo with lips grown over an open mouth, so that no tooth sticks to the rim of a lip."""
+    height = np.ptp(loop[:, 1])
+    if height < OPEN_MOUTH * pixels_per_cm:
+        return photo
+    origin, (height, width) = region_around(loop, 8, photo.shape)
+    patch = photo[origin[1] : origin[1] + height, origin[0] : origin[0] + width]
+    inside = cv2.dilate(polygon_mask(loop - origin, (height, width)), np.ones((3, 3), np.uint8)) > 127
+    filled = photo.copy()
+    filled[origin[1] : origin[1] + height, origin[0] : origin[0] + width] = cv2.inpaint(
+        patch, inside.astype(np.uint8), 3, cv2.INPAINT_TELEA
+    )
+    return filled
 
 
 def _gaze(blendshapes: np.ndarray) -> np.ndarray:

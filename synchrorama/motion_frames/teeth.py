@@ -45,7 +45,7 @@ LOWER_CROWNS = np.array(
 UPPER_ARCH = (6.4, 4.24)  # W, D in cm
 LOWER_ARCH = (6.0, 3.79)
 OVERBITE, OVERJET = 0.2, 0.28  # cm: upper incisors over and in front of the lower ones with the teeth together
-FREEWAY = 0.22  # cm between the teeth of a relaxed jaw
+FREEWAY = 0.34  # cm between the teeth of a relaxed jaw
 
 # Edges of the front teeth against the plane of the bite (cm, towards the root), and how much yellower than an incisor.
 EDGE_HEIGHTS = np.array([0.0, 0.06, -0.02, 0.02, 0.04, 0.08, 0.12])
@@ -86,7 +86,8 @@ def mouth_model() -> MouthModel:
         for side in (-1, 1):
             for i, crown in enumerate(crowns):
                 surface = _crown(crown / 10, i, *_arch_frame(arch, side * centres[i]))
-                parts.append((place(surface), TOOTH, lower, np.repeat(np.r_[_LEVELS, 1.0], _SIDES), YELLOWNESS[i], True))
+                along = np.repeat(np.r_[_LEVELS, 1.0], _SIDES)
+                parts.append((place(surface), TOOTH, lower, along, YELLOWNESS[i], True))
         surface, along = _gums(crowns / 10, centres, arch)
         parts.append((place(surface), GUM, lower, along, 0.0, False))
     surface, along = _tongue()
@@ -175,7 +176,7 @@ def _crown(size: np.ndarray, index: int, point: np.ndarray, tangent: np.ndarray,
 
 
 def _gums(crowns: np.ndarray, centres: np.ndarray, arch: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """(rows, columns, 3) surface of the upper gums, scalloped around the necks; and how far a row is from the margin."""
+    """(rows, columns, 3) upper gums, scalloped around the necks; and how far a row is from the margin, 0 … 1."""
     end = centres[-1] + crowns[-1, 1] / 2
     s = np.linspace(-end, end, 150)
     nearest = np.abs(np.abs(s)[:, None] - centres[None]).argmin(axis=1)
@@ -199,7 +200,7 @@ def _tongue() -> tuple[np.ndarray, np.ndarray]:
     across = np.linspace(-1, 1, 21)
     half_width = 2.05 * np.sqrt(np.clip(1 - (1 - np.minimum(along / 0.55, 1)) ** 2.2, 0, 1)) + 0.02
     z = -OVERJET - 0.75 - 4.6 * along
-    crown = -0.75 + 0.55 * np.sin(np.pi * np.minimum(0.62 * along + 0.1, 1)) - 0.25 * (1 - along) ** 6
+    crown = -0.5 + 0.55 * np.sin(np.pi * np.minimum(0.62 * along + 0.1, 1)) - 0.25 * (1 - along) ** 6
     x = half_width[:, None] * across[None]
     y = crown[:, None] - 0.75 * np.abs(across[None]) ** 3.2 - 0.07 * np.exp(-((across[None] / 0.12) ** 2))
     surface = np.stack([x, y, np.broadcast_to(z[:, None], x.shape)], axis=-1)
