@@ -21,7 +21,8 @@ FPS = 25
 _POSE_COLUMNS = ("HeadYaw", "HeadPitch", "HeadRoll")
 _EYE_COLUMNS = ("LeftEyeYaw", "LeftEyePitch", "LeftEyeRoll", "RightEyeYaw", "RightEyePitch", "RightEyeRoll")
 _TRANSLATION_COLUMNS = ("HeadX", "HeadY", "HeadZ")  # ours; other tools skip columns they do not know
-_EYE_RANGE = 0.5  # radians of gaze at a coefficient of 1
+GAZE_RANGE = 0.5
+"""Radians that an eye turns at an eyeLook coefficient of 1."""
 
 
 @dataclass
@@ -207,6 +208,16 @@ def rotation_vector(matrix: np.ndarray) -> np.ndarray:
     return np.stack([pitch, yaw, roll], -1)
 
 
+def set_gaze(blendshapes: np.ndarray, right: np.ndarray, down: np.ndarray) -> None:
+    """Write gaze towards the right and the bottom of the picture, (T,) each, into the eyeLook coefficients in place."""
+    values = {
+        "eyeLookOutLeft": right, "eyeLookInRight": right, "eyeLookInLeft": -right, "eyeLookOutRight": -right,
+        "eyeLookDownLeft": down, "eyeLookDownRight": down, "eyeLookUpLeft": -down, "eyeLookUpRight": -down,
+    }  # fmt: skip
+    for name, value in values.items():
+        blendshapes[:, BLENDSHAPE_INDEX[name]] = np.clip(value, 0, 1)
+
+
 def _mean_rotation(matrices: np.ndarray) -> np.ndarray:
     """(T, 3, 3) → (3, 3): the rotation nearest to the element-wise median, which outliers do not move."""
     u, _, vt = np.linalg.svd(np.median(matrices, axis=0))
@@ -219,7 +230,7 @@ def _gaze_angles(blendshapes: np.ndarray) -> np.ndarray:
     zero = np.zeros(len(blendshapes), np.float32)
     left = at["eyeLookOutLeft"] - at["eyeLookInLeft"], at["eyeLookDownLeft"] - at["eyeLookUpLeft"], zero
     right = at["eyeLookInRight"] - at["eyeLookOutRight"], at["eyeLookDownRight"] - at["eyeLookUpRight"], zero
-    return _EYE_RANGE * np.stack([*left, *right], axis=1)
+    return GAZE_RANGE * np.stack([*left, *right], axis=1)
 
 
 def _frame_rate(timecodes: list[str]) -> float:

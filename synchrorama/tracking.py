@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from synchrorama.blendshapes import FACE_HEIGHT_CM, MotionSpace
+from synchrorama.blendshapes import BLENDSHAPE_INDEX, FACE_HEIGHT_CM, MotionSpace, eye_opening
 from synchrorama.errors import InputError
-from synchrorama.face_topology import LANDMARKS
-from synchrorama.motion import FPS, Motion, rotation_vector
+from synchrorama.face_topology import LANDMARKS, LEFT_EYE, LEFT_IRIS, MESH_LANDMARKS, RIGHT_EYE, RIGHT_IRIS
+from synchrorama.motion import FPS, GAZE_RANGE, Motion, rotation_vector, set_gaze
 
 DETECTION_CONFIDENCE = 0.4
+EYEBALL_RADIUS_CM = 1.2
 
 
 @dataclass
@@ -94,19 +95,34 @@ def track_video(path: str | os.PathLike[str]) -> LandmarkTrack:
 def track_motion(track: LandmarkTrack, space: MotionSpace) -> Motion:
     """Landmarks → the motion of that face: absolute coefficients and camera-relative head pose.
 
-    Translation is that of the head in face heights (chin to forehead), relative to the middle of the track.
+    Lids and gaze are measured from lid and iris landmarks, which say more about them than the fit. Gaze is relative to
+    the middle of the track; so is translation, in face heights.
     """
     canonical = space.canonicalize(track.landmarks)
-    fit = space.fit(canonical.shapes[:, :468])
+    blendshapes = space.fit(canonical.shapes[:, :MESH_LANDMARKS]).coefficients
+    opening = eye_opening(canonical.shapes)
+    closure = 1 - opening / np.percentile(opening, 90, axis=0)
+    for side, name in enumerate(("eyeBlinkLeft", "eyeBlinkRight")):
+        blendshapes[:, BLENDSHAPE_INDEX[name]] = np.clip(closure[:, side], 0, 1)
+    right, down = gaze_direction(canonical.shapes).T
+    set_gaze(blendshapes, right - np.median(right), down - np.median(down))
     scale = np.median(canonical.scale)
     place = canonical.translation / (scale * FACE_HEIGHT_CM)
     place = place - np.median(place, axis=0)
     place[:, 2] = np.log(canonical.scale / scale)  # depth shows as size; monocular z is unreliable
-    return Motion(
-        blendshapes=fit.coefficients.astype(np.float32),
-        rotation=rotation_vector(canonical.rotation).astype(np.float32),
-        translation=place.astype(np.float32),
-    )
+    return Motion(blendshapes, rotation_vector(canonical.rotation), place)
+
+
+def gaze_direction(shapes: np.ndarray) -> np.ndarray:
+    """(T, 478, 3) canonical shapes in cm → (T, 2) gaze to the right and down of the picture, in eyeLook coefficients.
+
+    The iris slides on an eyeball of about 1.2 cm radius, and a coefficient of 1 is a turn of half a radian.
+    """
+    offsets = []
+    for iris, ring in ((RIGHT_IRIS, RIGHT_EYE), (LEFT_IRIS, LEFT_EYE)):
+        corners = shapes[:, (ring[0], ring[8])].mean(1)
+        offsets.append(shapes[:, iris[0], :2] - corners[:, :2])
+    return np.mean(offsets, axis=0) * np.array([1.0, -1.0]) / (EYEBALL_RADIUS_CM * np.sin(GAZE_RANGE))
 
 
 class _Releasing:

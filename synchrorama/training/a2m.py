@@ -1,0 +1,297 @@
+"""Train the A2M (``python -m synchrorama train a2m``): first the lips, then what the latent governs.
+
+Lips: a phonetic teacher on much speech gives closures and full amplitude, tracked clips give realism; both are shown
+in every batch, because a network that no longer sees the teacher forgets closures. Face: a conditional VAE with a
+VP-Flow prior on the tracked clips, with the lips' audio features held fixed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from synchrorama.a2m import A2M, normalised_mel
+from synchrorama.blendshapes import MOUTH_AND_JAW, MotionSpace, lip_gap, mouth_width
+from synchrorama.face_topology import LIPS
+from synchrorama.training import teacher
+from synchrorama.training.datasets import (
+    Noises,
+    Sequence,
+    Variation,
+    face_channels,
+    load_clips,
+    load_phonetic,
+    mirrored,
+)
+from synchrorama.visemes import lip_gap_gain
+
+_FACE_SIGMA = 0.5  # spread that the face decoder leaves unexplained, in normalised units
+_FITTED_TABLE_GAIN = 1.12  # ridge regression shrinks; this restores the tracked amplitude
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m synchrorama train a2m", description=__doc__)
+    parser.add_argument("--clips", type=Path, required=True, help="folder made by `prepare track`")
+    parser.add_argument("--speech", type=Path, required=True, help="folder made by `prepare speech`")
+    parser.add_argument("--offsets", type=Path, help="JSON of clip offsets made by `train sync`")
+    parser.add_argument("--motion-space", type=Path, default=Path("checkpoints/mini/motion_space"))
+    parser.add_argument("--output", type=Path, default=Path("checkpoints/mini/a2m"))
+    parser.add_argument("--teacher-steps", type=int, default=1500, help="steps on the phonetic teacher alone")
+    parser.add_argument("--joint-steps", type=int, default=3500, help="steps on teacher and clips")
+    parser.add_argument("--face-steps", type=int, default=2500, help="steps of the VAE and its prior")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--resume", type=Path, help="start from this folder instead of from scratch")
+    options = parser.parse_args(argv)
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+
+    space = MotionSpace.from_pretrained(options.motion_space)
+    clips = load_clips(options.clips, space, options.offsets, ("train", "generated"))
+    development = load_clips(options.clips, space, options.offsets, ("dev",))
+    table = viseme_table(clips, space)
+    phonetic = load_phonetic(options.speech, space, table)
+    minutes = [sum(map(len, sequences)) / 1500 for sequences in (clips, phonetic)]
+    print(f"{len(clips)} clips ({minutes[0]:.1f} min), {len(phonetic)} utterances ({minutes[1]:.1f} min)", flush=True)
+
+    network = A2M.from_pretrained(options.resume) if options.resume else A2M()
+    network.lip_gap_gain.copy_(torch.from_numpy(lip_gap_gain(space)))
+    noises = Noises(np.random.default_rng(options.seed))
+    losses = LipLosses(space)
+
+    def batches(seed: int, *sources: list[Sequence]) -> Iterator[dict[str, Tensor]]:
+        size = options.batch_size // len(sources)
+        return iter(DataLoader(_Batches([Variation(s, noises) for s in sources], size, seed), None, num_workers=1))
+
+    stages = (
+        ("teacher", options.teacher_steps, 1.5e-3, (phonetic,)),
+        ("joint", options.joint_steps, 1.0e-3, (clips, phonetic)),
+    )
+    for stage, (name, steps, rate, sources) in enumerate(stages):
+        if steps:
+            train_lips(network, losses, batches(options.seed + stage, *sources), steps, rate, name, development, space)
+            network.save_pretrained(options.output)
+    if options.face_steps:
+        train_face(network, clips, development, options.face_steps, options.seed)
+    network.eval().save_pretrained(options.output)
+    print(json.dumps(measure_lips(network, development, space)))
+
+
+def viseme_table(clips: list[Sequence], space: MotionSpace) -> np.ndarray:
+    """(40, 52) target shapes: the hand-made table, half replaced by a fit to the clips whose phones are known."""
+    prior = teacher.viseme_table()
+    known = [
+        (clip.spoken[0], clip.spoken[1], clip.loudness, clip.mouth)
+        for clip in clips
+        if clip.spoken is not None and clip.split == "train"
+    ]
+    if not known:
+        return prior
+    fitted = teacher.fit_table(known, prior) * _FITTED_TABLE_GAIN
+    return 0.5 * prior + 0.5 * np.clip(fitted, 0, 1)
+
+
+@dataclass
+class LipLosses:
+    """Losses on lip geometry through the basis; a millimetre at the lips counts, a coefficient as such hardly does."""
+
+    space: MotionSpace
+
+    def __post_init__(self) -> None:
+        columns = list(MOUTH_AND_JAW)
+        basis = self.space.basis[columns]
+        self.points = torch.tensor(basis[:, list(LIPS), :2].reshape(len(columns), -1), dtype=torch.float32)
+        self.gap = torch.tensor(lip_gap(basis), dtype=torch.float32)
+        self.width = torch.tensor(mouth_width(basis), dtype=torch.float32)
+
+    def __call__(self, output: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Output of the lip decoder and a batch of ``Variation`` → weighted terms, whose sum is minimised."""
+        predicted, true = output["coefficients"], batch["mouth"][..., list(MOUTH_AND_JAW)]
+        closures = batch["closures"]
+        gap, true_gap = predicted @ self.gap, true @ self.gap
+        width, true_width = predicted @ self.width, true @ self.width
+        # Shut frames are few; without weight they are averaged away.
+        weight = 1 + 14 * (closures[..., 0] > 0.9) + 7 * (closures[..., 1] > 0.9) + 3 * (true_gap < 0.06)
+        offset = (predicted - true) @ self.points
+        terms = {
+            "lips": 20 * (offset.square().mean(-1) * weight).mean(),
+            "gap": 1.5 * (F.smooth_l1_loss(gap, true_gap, reduction="none", beta=0.1) * weight).mean(),
+            "velocity": 20 * offset.diff(dim=1).square().mean()
+            + F.smooth_l1_loss(gap.diff(dim=1), true_gap.diff(dim=1), beta=0.1),
+            "coefficients": 1.5 * (predicted - true).abs().mean(),
+            # Regression to the mean halves the amplitude at the same correlation; a spread that falls short costs.
+            "spread": 6 * (true_gap.std(1) - gap.std(1)).clamp(min=0).square().mean()
+            + 6 * (true_width.std(1) - width.std(1)).clamp(min=0).square().mean(),
+        }
+        known = closures[..., 0] >= 0
+        if known.any():
+            terms["closures"] = 0.5 * F.binary_cross_entropy_with_logits(
+                output["closures"][known], closures[known].clamp(0, 1), pos_weight=torch.tensor([1.6, 2.0])
+            )
+        if (batch["phones"] >= 0).any():
+            terms["phones"] = 0.15 * F.cross_entropy(
+                output["phones"].flatten(0, 1), batch["phones"].flatten(), ignore_index=-1
+            )
+        return terms
+
+
+def train_lips(
+    network: A2M,
+    losses: LipLosses,
+    batches: Iterator[dict[str, Tensor]],
+    steps: int,
+    rate: float,
+    name: str,
+    development: list[Sequence],
+    space: MotionSpace,
+) -> None:
+    """Train the lip decoder for ``steps`` with a one-cycle learning rate that peaks at ``rate``."""
+    optimiser = torch.optim.AdamW(network.lips.parameters(), rate, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, steps, pct_start=0.08)
+    started, sums = time.time(), {}
+    for step in range(1, steps + 1):
+        batch = next(batches)
+        network.lips.train()
+        terms = losses(network.lips(batch["mel"], batch["style"]), batch)
+        loss = sum(terms.values())
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.lips.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        for key, term in terms.items():
+            sums[key] = sums.get(key, 0.0) + term.item()
+        if step % 250 == 0 or step == steps:
+            means = " ".join(f"{key} {value / 250:.3f}" for key, value in sums.items())
+            quality = " ".join(f"{k} {v:.3f}" for k, v in measure_lips(network, development, space).items())
+            print(f"{name} {step} {time.time() - started:.0f}s {means} | {quality}", flush=True)
+            sums = {}
+
+
+@torch.no_grad()
+def measure_lips(network: A2M, clips: list[Sequence], space: MotionSpace) -> dict[str, float]:
+    """Mean over clips of the correlation of lip gap and of mouth width, and the ratio of gap amplitudes."""
+    network.eval()
+    gap_gain, width_gain = lip_gap_gain(space), mouth_width(space.basis)
+    rows = []
+    for clip in clips:
+        mel = torch.from_numpy(normalised_mel(clip.mel))[None].float()
+        style = torch.zeros(1, 6)
+        style[:, -1] = 1
+        mouth = np.zeros((len(clip), 52))
+        mouth[:, MOUTH_AND_JAW] = network.lips(mel, style)["coefficients"][0].numpy()
+        gap, width = mouth @ gap_gain, mouth @ width_gain
+        rows.append(
+            (np.corrcoef(gap, clip.gap)[0, 1], np.corrcoef(width, clip.width)[0, 1], gap.std() / clip.gap.std())
+        )
+    means = np.nanmean(rows, axis=0) if rows else np.full(3, np.nan)
+    return dict(zip(("r_gap", "r_width", "amplitude"), map(float, means), strict=True))
+
+
+def train_face(
+    network: A2M, clips: list[Sequence], development: list[Sequence], steps: int, seed: int, window: int = 128
+) -> None:
+    """Train posterior, VP-Flow prior and face decoder by the evidence lower bound; the lip decoder stays as it is."""
+    channels = np.concatenate([face_channels(clip.motion) for clip in clips])
+    network.face_mean.copy_(torch.from_numpy(channels.mean(0)))
+    network.face_std.copy_(torch.from_numpy(channels.std(0) + 1e-3))
+    parameters = [
+        parameter
+        for part in (network.audio_context, network.posterior, network.prior, network.face)
+        for parameter in part.parameters()
+    ]
+    optimiser = torch.optim.AdamW(parameters, 1e-3, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-3, steps, pct_start=0.1)
+    generator, started, sums = np.random.default_rng(seed), time.time(), np.zeros(2)
+    network.train()
+    network.lips.eval()
+    for step in range(1, steps + 1):
+        face, mel = _face_batch(clips, generator, 12, window)
+        reconstruction, divergence = face_bound(network, face, mel)
+        # The divergence is phased in, or the decoder would learn to do without the latent.
+        loss = reconstruction + min(1.0, step / 500) * divergence
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        schedule.step()
+        sums += (reconstruction.item(), divergence.item())
+        if step % 250 == 0:
+            with torch.no_grad():
+                held_out = face_bound(network, *_face_batch(development, np.random.default_rng(0), 24, window))
+            held_out = " ".join(f"{term.item():.3f}" for term in held_out)
+            print(f"face {step} {time.time() - started:.0f}s {(sums / 250).round(3)} | dev {held_out}", flush=True)
+            sums[:] = 0
+
+
+def face_bound(network: A2M, face: Tensor, mel: Tensor) -> tuple[Tensor, Tensor]:
+    """Negative evidence lower bound per face channel and frame: reconstruction and divergence from the prior.
+
+    Args:
+        face: (B, T, 21) face channels; T a multiple of the latent stride.
+        mel: (B, 4T, 80) normalised log-mel.
+    """
+    target = ((face - network.face_mean) / network.face_std).transpose(1, 2)
+    style = torch.zeros(len(mel), 6)
+    style[:, -1] = 1
+    with torch.no_grad():
+        features = network.lips(mel, style)["features"]
+    context = network.audio_context(features)
+    # Whole windows without sound teach what a face does by itself.
+    context = context * (torch.rand(len(context), 1, 1) > 0.1)
+    mean, log_variance = network.posterior(target, context)
+    noise = torch.randn_like(mean)
+    z = mean + noise * (0.5 * log_variance).exp()
+    prior = network.prior(z, network.pooled_audio(context))
+    reconstruction = (network.face(z, context) - target).square().mean() / (2 * _FACE_SIGMA**2)
+    log_posterior = -0.5 * (log_variance + noise.square())
+    log_prior = -0.5 * prior.square()
+    divergence = (log_posterior - log_prior).sum(1).mean() / (network.config.latent_stride * target.shape[1])
+    return reconstruction, divergence
+
+
+def _face_batch(clips: list[Sequence], generator: np.random.Generator, size: int, window: int) -> tuple[Tensor, Tensor]:
+    """Windows of face channels and log-mel, half of them mirrored; short clips go on backwards from their end."""
+    weights = np.sqrt([len(clip) for clip in clips])
+    faces, mels = [], []
+    for i in generator.choice(len(clips), size, p=weights / weights.sum()):
+        clip = clips[i]
+        motion = clip.motion
+        if generator.random() < 0.5:
+            motion = type(motion)(
+                mirrored(motion.blendshapes), motion.rotation * (1, -1, -1), motion.translation * (-1, 1, 1)
+            )
+        start = generator.integers(0, max(1, len(clip) - window + 1))
+        frames = np.arange(start, start + window)
+        period = 2 * len(clip) - 2
+        frames = frames % period
+        frames = np.where(frames < len(clip), frames, period - frames)
+        faces.append(face_channels(motion)[frames])
+        columns = (frames[:, None] * 4 + np.arange(4)).ravel()
+        mels.append(normalised_mel(clip.mel[columns]))
+    return torch.from_numpy(np.stack(faces)), torch.from_numpy(np.stack(mels)).float()
+
+
+class _Batches(IterableDataset):
+    """Endless batches, each with the same share of every source; runs in a process of its own."""
+
+    def __init__(self, sources: list[Variation], size: int, seed: int) -> None:
+        self.sources, self.size, self.seed = sources, size, seed
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        torch.set_num_threads(1)
+        generator = np.random.default_rng(self.seed)
+        streams = [source.batches(generator, self.size) for source in self.sources]
+        for parts in zip(*streams, strict=True):
+            yield {key: torch.from_numpy(np.concatenate([part[key] for part in parts])) for key in parts[0]}

@@ -1,0 +1,179 @@
+"""Prepare training data: ``python -m synchrorama prepare basis | track | speech``.
+
+``track`` and ``speech`` write one ``.npz`` per clip or utterance and can be interrupted and resumed; ``basis`` fits the
+motion space. A table with the columns file, split, identity and shippable says what may train shipped weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+from pathlib import Path
+
+import numpy as np
+
+from synchrorama.audio import SAMPLE_RATE, log_mel, loudness
+from synchrorama.blendshapes import BLENDSHAPE_INDEX
+from synchrorama.errors import InputError
+from synchrorama.media import read_speech
+from synchrorama.tracking import track_video
+from synchrorama.training import basis, corpus
+from synchrorama.training.phones import PHONE_INDEX, guess_phones
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m synchrorama prepare", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    track = commands.add_parser("track", help="videos of talking people → landmarks and log-mel")
+    track.add_argument("videos", type=Path, nargs="+", help="video files, or folders of them")
+    track.add_argument("--manifest", type=Path, help="CSV with file, split, identity, shippable; else all is train")
+    track.add_argument("-o", "--output", type=Path, default=Path("prepared/clips"))
+
+    speech = commands.add_parser("speech", help="synthetic and recorded speech → log-mel and phones")
+    speech.add_argument("recordings", type=Path, nargs="*", help="speech files, or folders of them")
+    speech.add_argument("--manifest", type=Path, help="use its shippable training rows among the recordings only")
+    speech.add_argument("--synthetic", type=int, default=480, help="synthetic utterances per synthesiser")
+    speech.add_argument("-o", "--output", type=Path, default=Path("prepared/speech"))
+
+    fit = commands.add_parser("basis", help="fit the 52-shape basis of the motion space")
+    fit.add_argument("videos", type=Path, nargs="+", help="video files, or folders of them")
+    fit.add_argument("--face-model", type=Path, required=True, help="ict_facekit.npz")
+    fit.add_argument("--canonical-face", type=Path, required=True, help="MediaPipe's canonical_face_model.obj")
+    fit.add_argument("--pose-weights", type=Path, required=True, help="geometry_pipeline_metadata_landmarks.pbtxt")
+    fit.add_argument("--landmarker", type=Path, required=True, help="face_landmarker_v2_with_blendshapes.task")
+    fit.add_argument("--manifest", type=Path, help="use its shippable training rows among the videos only")
+    fit.add_argument("-o", "--output", type=Path, default=Path("checkpoints/mini/motion_space"))
+
+    options = parser.parse_args(argv)
+    {"track": _track, "speech": _speech, "basis": _basis}[options.command](options)
+
+
+def prepare_clip(video: Path, row: dict[str, str]) -> dict[str, np.ndarray]:
+    """One video → what ``datasets.load_clips`` reads.
+
+    landmarks (T, 478, 3) float32 pixels, found (T,) bool, mel (4T, 80), loudness (T,), phones (n,) int8 and times (n, 2)
+    as guessed from the sound, name, identity, split, shippable.
+    """
+    track = track_video(video)
+    sound = read_speech(video).samples
+    frames = len(track)
+    sound = np.resize(np.pad(sound, (0, frames * SAMPLE_RATE // 25)), frames * SAMPLE_RATE // 25)
+    guessed = guess_phones(sound).phones
+    return {
+        "landmarks": track.landmarks,
+        "found": track.found,
+        "mel": log_mel(sound),
+        "loudness": loudness(sound),
+        "phones": np.array([PHONE_INDEX[phone] for phone, _, _ in guessed], np.int8),
+        "times": np.array([(start, end) for _, start, end in guessed], np.float32),
+        "name": np.array(video.stem),
+        "identity": np.array(row.get("identity", video.stem)),
+        "split": np.array(row.get("split", "train")),
+        "shippable": np.array(row.get("shippable", "True") == "True"),
+    }
+
+
+def _track(options: argparse.Namespace) -> None:
+    options.output.mkdir(parents=True, exist_ok=True)
+    rows = _manifest(options.manifest)
+    for video in _files(options.videos, (".mp4", ".mov", ".mkv", ".webm", ".avi")):
+        row = _row(rows, video)
+        target = options.output / f"{row.get('split', 'train')}__{video.stem}.npz"
+        if target.exists():
+            continue
+        try:
+            _write(target, prepare_clip(video, row))
+            print(target.name, flush=True)
+        except InputError as error:
+            print(f"{video.name}: {error}", flush=True)
+
+
+def _speech(options: argparse.Namespace) -> None:
+    recordings = _files(options.recordings, (".wav", ".flac", ".ogg", ".mp3"))
+    if options.manifest:
+        rows = _manifest(options.manifest)
+        recordings = [path for path in recordings if _may_train(_row(rows, path))]
+    count = corpus.build(options.output, recordings, options.synthetic)
+    print(f"{count} utterances in {options.output}")
+
+
+def _basis(options: argparse.Namespace) -> None:
+    videos = _files(options.videos, (".mp4", ".mov", ".mkv", ".webm", ".avi"))
+    if options.manifest:
+        rows = _manifest(options.manifest)
+        videos = [video for video in videos if _may_train(_row(rows, video))]
+    clips = [clip for video in videos if (clip := _scored_clip(video, options.landmarker))]
+    space = basis.fit_motion_space(
+        basis.read_canonical_face(options.canonical_face),
+        basis.read_pose_weights(options.pose_weights),
+        basis.FaceModel.load(options.face_model),
+        clips,
+    )
+    space.save_pretrained(options.output)
+    print(f"motion space fitted on {len(clips)} clips, saved in {options.output}")
+
+
+def _scored_clip(video: Path, landmarker: Path) -> basis.Clip | None:
+    """Landmarks and blendshape scores of every frame, from MediaPipe's landmarker on single images (no smoothing)."""
+    os.environ.setdefault("GLOG_minloglevel", "3")
+    import cv2
+    import mediapipe
+    from mediapipe.tasks.python import BaseOptions, vision
+
+    options = vision.FaceLandmarkerOptions(
+        base_options=BaseOptions(model_asset_path=str(landmarker)), output_face_blendshapes=True, num_faces=1
+    )
+    landmarks, scores = [], []
+    capture = cv2.VideoCapture(str(video))
+    with vision.FaceLandmarker.create_from_options(options) as detector:
+        while True:
+            more, frame = capture.read()
+            if not more:
+                break
+            height, width = frame.shape[:2]
+            picture = mediapipe.Image(mediapipe.ImageFormat.SRGB, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+            found = detector.detect(picture)
+            if found.face_landmarks:
+                landmarks.append([(p.x * width, p.y * height, p.z * width) for p in found.face_landmarks[0]])
+                row = np.zeros(52)
+                for score in found.face_blendshapes[0]:
+                    if score.category_name in BLENDSHAPE_INDEX:
+                        row[BLENDSHAPE_INDEX[score.category_name]] = score.score
+                scores.append(row)
+    capture.release()
+    return basis.Clip(np.array(landmarks), np.array(scores)) if scores else None
+
+
+def _files(paths: list[Path], endings: tuple[str, ...]) -> list[Path]:
+    found: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path} does not exist; check the path.")
+        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+        found += [file for file in inside if file.suffix.lower() in endings]
+    return found
+
+
+def _manifest(path: Path | None) -> list[dict[str, str]]:
+    if path is None:
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _row(rows: list[dict[str, str]], path: Path) -> dict[str, str]:
+    """The row of a file: the one whose path ends as this one does."""
+    tail = path.resolve().parts[-3:]
+    return next((row for row in rows if Path(row["file"]).parts == tail[-len(Path(row["file"]).parts) :]), {})
+
+
+def _may_train(row: dict[str, str]) -> bool:
+    return row.get("shippable") == "True" and row.get("split") in ("train", "generated")
+
+
+def _write(target: Path, arrays: dict[str, np.ndarray]) -> None:
+    temporary = target.with_suffix(".tmp.npz")
+    np.savez(temporary, **arrays)
+    temporary.replace(target)
