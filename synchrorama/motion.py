@@ -245,6 +245,6 @@ def _frame_rate(timecodes: list[str]) -> float:
         except (IndexError, ValueError):
             return float(FPS)
     top = int(max(frames)) + 1 if frames else FPS
-    if len(frames) < top:  # shorter than a second: the counter never wrapped
+    if len(frames) <= top:  # no longer than a second: the counter never wrapped
         return float(FPS)
     return float(min((24, 25, 30, 48, 50, 60), key=lambda rate: abs(rate - top)))
