@@ -161,9 +161,7 @@ class _Transfer:
             return self(own[f"{name}_L"]) + self(own[f"{name}_R"])
         return np.zeros((MESH_LANDMARKS, 3))
 
-    def _closest(
-        self, points: np.ndarray, triangles: np.ndarray, aligned: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _closest(self, points: np.ndarray, triangles: np.ndarray, aligned: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         skin = self.model.triangles
         centres = aligned[skin].mean(1)
         normals = _normals(aligned[skin])

@@ -255,9 +255,7 @@ class _EspeakEngine:
         self._library.espeak_Synchronize()
         samples = np.concatenate(self._samples).astype(np.float32) / 32768
         ends = [start for _, start in self._events[1:]] + [len(samples) / self.rate]
-        phones = [
-            (_phone_of_ipa(symbol), start, end) for (symbol, start), end in zip(self._events, ends, strict=True)
-        ]
+        phones = [(_phone_of_ipa(symbol), start, end) for (symbol, start), end in zip(self._events, ends, strict=True)]
         return samples, _with_closures(phones)
 
     def _receive(self, samples: object, count: int, events: object) -> int:

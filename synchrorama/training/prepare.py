@@ -53,8 +53,8 @@ def main(argv: list[str] | None = None) -> None:
 def prepare_clip(video: Path, row: dict[str, str]) -> dict[str, np.ndarray]:
     """One video → what ``datasets.load_clips`` reads.
 
-    landmarks (T, 478, 3) float32 pixels, found (T,) bool, mel (4T, 80), loudness (T,), phones (n,) int8 and times (n, 2)
-    as guessed from the sound, name, identity, split, shippable.
+    landmarks (T, 478, 3) float32 pixels, found (T,) bool, mel (4T, 80), loudness (T,), phones (n,) int8 and times
+    (n, 2) as guessed from the sound, name, identity, split, shippable.
     """
     track = track_video(video)
     sound = read_speech(video).samples

@@ -31,11 +31,17 @@ n j.13 d.33 u.08 s.12  | s j.08 d.4 u.12 s.25    | z j.08 d.4 u.12 s.25   | sh j
 zh j.09 d.35 u.1 f.4 p.35 | ch j.09 d.35 u.1 f.4 p.35 | jh j.09 d.35 u.1 f.4 p.35 | k j.16 d.3 u.06 s.1
 g j.16 d.3 u.06 s.1    | ng j.16 d.3 u.06 s.1    | hh j.19 d.3 u.08       | sil x.03
 """
-_LETTERS = {
-    "j": ("jawOpen",), "d": ("mouthLowerDownLeft", "mouthLowerDownRight"),
-    "u": ("mouthUpperUpLeft", "mouthUpperUpRight"), "f": ("mouthFunnel",), "p": ("mouthPucker",), "s": ("mouthStretchLeft", "mouthStretchRight"),
-    "m": ("mouthSmileLeft", "mouthSmileRight"), "x": ("mouthPressLeft", "mouthPressRight"), "k": ("mouthRollLower",),
-}  # fmt: skip
+_LETTERS: dict[str, tuple[str, ...]] = {
+    "j": ("jawOpen",),
+    "d": ("mouthLowerDownLeft", "mouthLowerDownRight"),
+    "u": ("mouthUpperUpLeft", "mouthUpperUpRight"),
+    "f": ("mouthFunnel",),
+    "p": ("mouthPucker",),
+    "s": ("mouthStretchLeft", "mouthStretchRight"),
+    "m": ("mouthSmileLeft", "mouthSmileRight"),
+    "x": ("mouthPressLeft", "mouthPressRight"),
+    "k": ("mouthRollLower",),
+}
 _STRETCH_SCALE = 0.7
 
 # How strongly a phone insists on its own shape against its neighbours.
