@@ -17,6 +17,7 @@ from synchrorama.face_topology import (
     RIGHT_EYELID_PAIRS,
     RIGHT_UPPER_LID_ROWS,
 )
+from synchrorama.motion_frames.drawing import smoothstep
 
 UPPER_LIP_SHARE = 0.35  # of a missing lip opening; the lower lip takes the rest
 UPPER_LID_SHARE = 0.86
@@ -25,12 +26,15 @@ LIP_RING_SHARE = (1.0, 0.95, 0.85, 0.72)  # inner rim → outer rim
 UPPER_LIP_REACH = 0.9  # cm of skin above the upper lip that gives way
 LOWER_LIP_REACH = 2.6  # cm of skin below the lower lip that gives way
 SHUT_LIPS_OVERLAP = -0.02  # cm: shut lips press on each other, which leaves no crack between them
+PARTED_JAW = 0.3  # jawOpen at which lips are clearly apart
 SUBNASALE = 2  # the landmark under the nose, which speech does not move
 
 # The photo's own mouth expression that stays while the person speaks.
 KEPT_EXPRESSION = ("mouthSmile", "mouthFrown", "mouthDimple", "mouthLeft", "mouthRight")
 ROUNDING = ("mouthPucker", "mouthFunnel")
-ROUNDING_SOFTENS, CLOSING_SOFTENS = 0.8, 0.3  # share of the kept expression that goes when rounding / closing fully
+ROUNDING_SOFTENS = 0.8  # share of the kept expression that goes when the mouth is fully rounded
+CLOSING_SOFTENS = 0.3  # share of a broad, open smile that goes when the lips shut
+SHUT_BELOW, OPEN_ABOVE = 0.12, 0.3  # cm of lip gap: what counts as shut in a photo, and as surely open
 
 
 class FaceDeformer:
@@ -55,30 +59,43 @@ class FaceDeformer:
         self._photo = np.zeros(len(BLENDSHAPE_NAMES))
         mouth = list(MOUTH_AND_JAW)
         self._photo[mouth] = np.asarray(coefficients)[mouth]
-        kept = [name.startswith(KEPT_EXPRESSION) for name in BLENDSHAPE_NAMES]
-        self._kept = np.where(kept, self._photo, 0)
-
+        expressive = np.array([name.startswith(KEPT_EXPRESSION) for name in BLENDSHAPE_NAMES])
         rims = np.array([[upper[0], lower[0]] for upper, lower in LIP_COLUMNS])
         self._upper_rim, self._lower_rim = rims.T
+        photo_gaps = shape[self._upper_rim, 1] - shape[self._lower_rim, 1]
+        self.photo_opening = float(photo_gaps.max())
+        """cm between the lips in the photo."""
+        self._photo_shut = 1 - float(smoothstep((self.photo_opening - SHUT_BELOW) / (OPEN_ABOVE - SHUT_BELOW)))
+        # Lips that are shut in the photo also show how this person's relaxed mouth looks, pressed or crooked.
+        self._expression = np.where(expressive, self._photo, 0)
+        self._relaxed = np.where(expressive, 0, self._photo) * self._photo_shut
+        self._shut_gaps = SHUT_LIPS_OVERLAP + self._photo_shut * (photo_gaps - SHUT_LIPS_OVERLAP)
         self._gap_basis = self.size * (space.basis[:, self._upper_rim, 1] - space.basis[:, self._lower_rim, 1])
         self._lip_field = _lip_field(shape)
-        self.rest = self(np.zeros(len(BLENDSHAPE_NAMES)))
+        relaxed = np.zeros(len(BLENDSHAPE_NAMES))
+        self.rest = self(relaxed)
+        """(468, 3) cm: the relaxed face with shut lips."""
+        relaxed[BLENDSHAPE_INDEX["jawOpen"]] = PARTED_JAW
+        self.parted = self(relaxed)
+        """(468, 3) cm: the relaxed face with lips apart."""
 
     def intended_lip_gaps(self, blendshapes: np.ndarray) -> np.ndarray:
         """(9,) cm between the inner rims of the lips at the nine columns across the mouth."""
-        return np.maximum(blendshapes @ self._gap_basis, SHUT_LIPS_OVERLAP)
+        return np.maximum(blendshapes @ self._gap_basis, 0)
 
     def __call__(self, blendshapes: np.ndarray) -> np.ndarray:
         """(52,) coefficients → (468, 3) canonical shape in cm."""
         blendshapes = np.asarray(blendshapes, np.float64)
         gaps = self.intended_lip_gaps(blendshapes)
         rounding = min(1.0, sum(max(0.0, blendshapes[BLENDSHAPE_INDEX[name]]) for name in ROUNDING))
-        closing = 1 - min(1.0, gaps.max() / 0.3)
-        keep = (1 - ROUNDING_SOFTENS * rounding) * (1 - CLOSING_SOFTENS * closing)
-        wanted = blendshapes + keep * self._kept * (1 - np.clip(blendshapes, 0, 1))
+        shut = 1 - float(smoothstep(gaps.max() / OPEN_ABOVE))
+        softened = (1 - ROUNDING_SOFTENS * rounding) * (1 - CLOSING_SOFTENS * shut * (1 - self._photo_shut))
+        own = softened * self._expression + (1 - rounding) * shut * self._relaxed
+        wanted = blendshapes + own * (1 - np.clip(blendshapes, 0, 1))
         shape = self.shape + ((wanted - self._photo) @ self._basis).reshape(-1, 3)
 
-        missing = gaps - (shape[self._upper_rim, 1] - shape[self._lower_rim, 1])
+        intended = gaps + self._shut_gaps * (1 - smoothstep(gaps / OPEN_ABOVE))
+        missing = intended - (shape[self._upper_rim, 1] - shape[self._lower_rim, 1])
         shape[:, 1] += self._lip_field @ missing
         for side, pairs, rows in (
             ("Left", LEFT_EYELID_PAIRS, LEFT_UPPER_LID_ROWS),
@@ -133,13 +150,8 @@ def _lip_field(shape: np.ndarray) -> np.ndarray:
                 reach_here = min(reach, max(0.1, shape[SUBNASALE, 1] - np.interp(x, knots, heights)))
             else:
                 reach_here = reach
-            fade = LIP_RING_SHARE[-1] * (1 - _smoothstep(beyond / reach_here))
+            fade = LIP_RING_SHARE[-1] * (1 - smoothstep(beyond / reach_here))
             for j in range(len(order)):
                 tent = np.interp(x, knots, np.eye(len(knots))[j + 1])
                 field[v, order[j]] += share * fade * tent
     return field
-
-
-def _smoothstep(x: float) -> float:
-    x = min(1.0, max(0.0, x))
-    return x * x * (3 - 2 * x)

@@ -19,7 +19,7 @@ GAZE_REACH = (1.0, 0.6)  # iris radii that the iris moves sideways / up and down
 LID_ROWS = np.array([-0.8, -0.4, 0.0, 0.25, 0.5, 0.7, 0.86, 0.95, 1.0, 1.06], np.float32)
 LID_OPACITY = np.array([0.0, 0.5, 0.95, 1.0, 1.0, 1.0, 1.0, 1.0, 0.9, 0.0], np.float32)
 LID_SHADE = np.array([1.0, 0.97, 0.91, 0.93, 0.96, 0.97, 0.94, 0.91, 0.89, 0.89], np.float32)
-LASHES = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.08, 0.5, 0.85, 0.85], np.float32)
+LASHES = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.08, 0.55, 0.95, 0.95], np.float32)
 FOLD_BELOW_BROW = 0.6  # of the way from the crease of the lid to the row of points under the brow
 PAINTED_LID_FROM, PAINTED_LID_FULL = 0.12, 0.5  # closure at which painted skin starts / has replaced the photo's
 
@@ -174,7 +174,7 @@ class Eye:
         # The lash row hangs below the edge by a fixed length, however short the lid is.
         vertices[-1] = edge + 0.1 * self._iris_radius * (edge - crease) / (
             np.linalg.norm(edge - crease, axis=1, keepdims=True) + 1
-        ) + np.array([0.0, 0.12 * self._iris_radius])
+        ) + np.array([0.0, 0.18 * self._iris_radius])
         vertices = vertices.reshape(-1, 2)
         origin, (height, width) = region_around(vertices, 3, frame.shape)
         if min(height, width) < 2:

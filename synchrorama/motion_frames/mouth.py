@@ -14,13 +14,14 @@ from synchrorama.blendshapes import BLENDSHAPE_INDEX, mouth_width
 from synchrorama.face_topology import INNER_LIPS, LIPS, OUTER_LIPS
 from synchrorama.motion_frames.drawing import affine_between, blend, polygon_mask, region_around, smoothstep
 from synchrorama.motion_frames.rasterizer import rasterize_colors
-from synchrorama.motion_frames.teeth import TONGUE, TOOTH, mouth_model
+from synchrorama.motion_frames.teeth import FREEWAY, OVERBITE, OVERJET, TONGUE, TOOTH, mouth_model
 
 LUMINANCE = np.array([0.299, 0.587, 0.114])
 JAW_JOINT = np.array([0.0, 0.5, -3.0])  # canonical cm
 TEETH_PER_CHIN = 1.15  # soft tissue of the chin lags behind the bone
 CHIN = (152, 148, 377, 175, 171, 396, 199)
-INCISORS_BELOW_LIPS = 0.14  # cm: edge of the upper incisors under the line where the shut lips meet
+INCISORS_BELOW_LIP = 0.2  # cm of the upper incisors that relaxed, parted lips show
+LOWER_INCISORS_ABOVE_LIP = 0.08  # cm of the lower incisors that they show
 TEETH_BEHIND_LIPS = 0.42  # cm
 LIGHT = np.array([0.0, 0.3, 0.95])  # where the light in the mouth comes from
 ENAMEL, GUM_PINK, TONGUE_PINK = np.array([1.02, 0.98, 0.88]), np.array([190, 105, 108.0]), np.array([188, 98, 100.0])
@@ -38,6 +39,7 @@ class Mouth:
         loop: (M, 2) pixels of the mouth opening in the photo.
         shape: (468, 3) canonical shape as photographed, cm.
         rest: (468, 3) canonical shape with relaxed, shut lips.
+        parted: (468, 3) canonical shape with relaxed lips a little apart.
         typical_width: mouth width of the neutral face in cm.
         pixels_per_cm: scale of the photo.
     """
@@ -49,6 +51,7 @@ class Mouth:
         loop: np.ndarray,
         shape: np.ndarray,
         rest: np.ndarray,
+        parted: np.ndarray,
         typical_width: float,
         pixels_per_cm: float,
     ) -> None:
@@ -58,10 +61,16 @@ class Mouth:
         self._shape = shape
         self._pixels_per_cm = pixels_per_cm
         self._size = float(np.clip(mouth_width(rest) / typical_width, 0.85, 1.15))
-        middle = 0.5 * (rest[13] + rest[14])
+        middle = np.array([0.5 * (rest[13, 0] + rest[14, 0]), parted[13, 1], rest[13, 2]])
         middle[0] = 0.5 * (middle[0] + rest[2, 0])  # the midline of the teeth follows the nose as much as the lips
-        self._origin = middle + np.array([0, -INCISORS_BELOW_LIPS, -TEETH_BEHIND_LIPS]) * self._size
+        self._origin = middle + np.array([0, -INCISORS_BELOW_LIP, -TEETH_BEHIND_LIPS]) * self._size
         self._vertices = model.vertices * self._size + self._origin
+        # Lower teeth likewise: with parted lips their edges show just over the lower lip.
+        turn, slide = self._jaw_pose(parted)
+        edge = self._origin + np.array([0.0, OVERBITE - FREEWAY, -OVERJET]) * self._size
+        edge_now = turn @ (edge - JAW_JOINT) + JAW_JOINT + slide
+        lift = parted[14, 1] + LOWER_INCISORS_ABOVE_LIP * self._size - edge_now[1]
+        self._vertices[model.of_jaw, 1] += np.clip(lift, -0.6, 0.3)
         self._colors(photo, landmarks)
         self._own = self._own_teeth(photo, landmarks, loop)
         self._paint()
@@ -86,6 +95,13 @@ class Mouth:
         light_color = self._skin / np.array([190, 145, 120.0])
         light_color = 0.65 + 0.35 * light_color / light_color.mean()
         enamel = ENAMEL * light_color * min(bright, 228.0) if self._own is None else self._own["tooth"]
+        # A black-and-white photo gets a black-and-white mouth.
+        colorful = float(np.clip(np.ptp(self._skin) / (0.2 * self._skin.max() + 1), 0, 1))
+
+        def toned(color: np.ndarray) -> np.ndarray:
+            grey = (color @ LUMINANCE)[..., None]
+            return grey + colorful * (color - grey)
+
         yellow = np.array([0.97, 0.93, 0.80])
         gum = self._lip * 0.55 + 0.45 * GUM_PINK * np.clip(bright / 210, 0.35, 1.1)
         tongue = self._lip * 0.5 + 0.5 * TONGUE_PINK * np.clip(bright / 200, 0.35, 1.1)
@@ -103,9 +119,9 @@ class Mouth:
         lit = (ambient + (1 - ambient) * facing)[:, None] * reach[:, None] ** warmth
         gloss = np.where(model.tissue == TOOTH, 14.0, 10.0) * np.clip(facing - 0.93, 0, 1) / 0.07
         gloss = gloss * depth**3 * np.clip(bright / 210, 0.3, 1)
-        self._vertex_colors = np.clip(base * lit + gloss[:, None], 0, 255).astype(np.float32)
-        self._cavity = CAVITY * np.clip(bright / 200, 0.35, 1.1)
-        self._wet_lip = self._lip * np.array([0.62, 0.45, 0.45])
+        self._vertex_colors = np.clip(toned(base * lit) + gloss[:, None], 0, 255).astype(np.float32)
+        self._cavity = toned(CAVITY * np.clip(bright / 200, 0.35, 1.1))
+        self._wet_lip = toned(self._lip * np.array([0.62, 0.45, 0.45]))
 
     # ---- the photo's own teeth
 
@@ -146,6 +162,7 @@ class Mouth:
         loop: np.ndarray,
         shape: np.ndarray,
         blendshapes: np.ndarray,
+        opening: float,
         scale: float,
         rotation: np.ndarray,
         translation: np.ndarray,
@@ -158,12 +175,12 @@ class Mouth:
             loop: (M, 2) pixels of the mouth opening now.
             shape: (468, 3) canonical shape now, cm.
             blendshapes: (52,).
+            opening: cm between the lips; 0 is shut.
             scale, rotation, translation: head pose now.
             landmarks: (478, 3) pixels in the photo.
         """
-        gap = (shape[(82, 13, 312), 1] - shape[(87, 14, 317), 1]).max()
         origin, (height, width) = region_around(loop, 4, frame.shape)
-        visible = float(smoothstep((gap - 0.02) / 0.1))
+        visible = float(smoothstep((opening - 0.015) / 0.1))
         if visible <= 0 or min(height, width) < 2:
             return
         mask = polygon_mask(loop - origin, (height, width))
@@ -191,12 +208,7 @@ class Mouth:
         """(h, w, 3) float32 picture of teeth, gums and tongue."""
         vertices = self._vertices.copy()
         jaw = self._model.of_jaw
-        drop = (shape - self._rest)[list(CHIN)].mean(axis=0)
-        chin = self._rest[list(CHIN)].mean(axis=0)
-        angle = np.clip(-TEETH_PER_CHIN * drop[1] / (chin[2] - JAW_JOINT[2]), -0.05, 0.6)
-        cos, sin = np.cos(angle), np.sin(angle)
-        turn = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
-        slide = np.array([drop[0], 0.0, 0.0])
+        turn, slide = self._jaw_pose(shape)
         vertices[jaw] = (vertices[jaw] - JAW_JOINT) @ turn.T + JAW_JOINT + slide
         tongue = self._model.tissue == TONGUE
         raised = float(np.clip(blendshapes[BLENDSHAPE_INDEX["tongueOut"]], 0, 1))
@@ -215,6 +227,14 @@ class Mouth:
         )
         picture = cv2.GaussianBlur(picture, (3, 3), 0.7)
         return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+
+    def _jaw_pose(self, shape: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rotation (3, 3) about the jaw joint and shift (3,) of the lower jaw, read from the chin of a face shape."""
+        drop = (shape - self._rest)[list(CHIN)].mean(axis=0)
+        chin = self._rest[list(CHIN)].mean(axis=0)
+        angle = np.clip(-TEETH_PER_CHIN * drop[1] / (chin[2] - JAW_JOINT[2]), -0.05, 0.6)
+        cos, sin = np.cos(angle), np.sin(angle)
+        return np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]]), np.array([drop[0], 0.0, 0.0])
 
     def _own_interior(
         self, project, landmarks: np.ndarray, origin: np.ndarray, height: int, width: int

@@ -59,7 +59,7 @@ class MotionFrameRenderer:
         half = np.array([[0.5, 0, 0], [0, 0.5, 0]])
         size = (2 * self.width - 1, 2 * self.height - 1)
         opacity, self._background = split_layers(photo, landmarks)
-        skin = _without_mouth_interior(photo, source[self._mesh.mouth, :2], self._scale)
+        skin = self._without_mouth_interior(photo, source[self._mesh.mouth, :2])
         double, opacity = (
             cv2.warpAffine(
                 picture, half, size, flags=interpolation | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
@@ -79,6 +79,7 @@ class MotionFrameRenderer:
             source[self._mesh.mouth, :2],
             shape,
             self._deformer.rest,
+            self._deformer.parted,
             float(mouth_width(space.neutral)),
             self._scale,
         )
@@ -110,6 +111,19 @@ class MotionFrameRenderer:
     def _project(shape: np.ndarray, scale: float, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
         """(K, 3) canonical cm → (K, 3) pixel x, y and depth towards the camera."""
         return (scale * shape @ rotation.T + translation) * np.array([1.0, -1.0, 1.0])
+
+    def _without_mouth_interior(self, photo: np.ndarray, loop: np.ndarray) -> np.ndarray:
+        """The photo with lips grown over an open mouth, so that no tooth sticks to the rim of a lip."""
+        if self._deformer.photo_opening < OPEN_MOUTH:
+            return photo
+        origin, (height, width) = region_around(loop, 8, photo.shape)
+        patch = photo[origin[1] : origin[1] + height, origin[0] : origin[0] + width]
+        inside = cv2.dilate(polygon_mask(loop - origin, (height, width)), np.ones((3, 3), np.uint8)) > 127
+        filled = photo.copy()
+        filled[origin[1] : origin[1] + height, origin[0] : origin[0] + width] = cv2.inpaint(
+            patch, inside.astype(np.uint8), 3, cv2.INPAINT_TELEA
+        )
+        return filled
 
     def _build_surroundings(self, source: np.ndarray, shape: np.ndarray) -> None:
         outline = source[self._mesh.outline]
@@ -197,8 +211,9 @@ class MotionFrameRenderer:
             rigid_loop = refine[loop] @ rigid
             closure = float(np.clip(blendshapes[BLENDSHAPE_INDEX["eyeBlink" + eye.side]], 0, 1))
             eye.draw(frame, face[loop, :2], rigid_loop[:, :2], face[:, :2], closure, _gaze(blendshapes))
+        opening = float(self._deformer.intended_lip_gaps(blendshapes).max())
         self._mouth.draw(
-            frame, face[self._mesh.mouth, :2], shape, blendshapes, scale, turn, place, self._landmarks
+            frame, face[self._mesh.mouth, :2], shape, blendshapes, opening, scale, turn, place, self._landmarks
         )
         return frame
 
@@ -208,21 +223,6 @@ class MotionFrameRenderer:
             motion.blendshapes, motion.rotation, motion.translation, strict=True
         ):
             yield self.render(blendshapes, rotation, translation)
-
-
-def _without_mouth_interior(photo: np.ndarray, loop: np.ndarray, pixels_per_cm: float) -> np.ndarray:
-    """The photo with lips grown over an open mouth, so that no tooth sticks to the rim of a lip."""
-    height = np.ptp(loop[:, 1])
-    if height < OPEN_MOUTH * pixels_per_cm:
-        return photo
-    origin, (height, width) = region_around(loop, 8, photo.shape)
-    patch = photo[origin[1] : origin[1] + height, origin[0] : origin[0] + width]
-    inside = cv2.dilate(polygon_mask(loop - origin, (height, width)), np.ones((3, 3), np.uint8)) > 127
-    filled = photo.copy()
-    filled[origin[1] : origin[1] + height, origin[0] : origin[0] + width] = cv2.inpaint(
-        patch, inside.astype(np.uint8), 3, cv2.INPAINT_TELEA
-    )
-    return filled
 
 
 def _gaze(blendshapes: np.ndarray) -> np.ndarray:

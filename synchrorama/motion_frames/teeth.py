@@ -45,7 +45,7 @@ LOWER_CROWNS = np.array(
 UPPER_ARCH = (6.4, 4.24)  # W, D in cm
 LOWER_ARCH = (6.0, 3.79)
 OVERBITE, OVERJET = 0.2, 0.28  # cm: upper incisors over and in front of the lower ones with the teeth together
-FREEWAY = 0.34  # cm between the teeth of a relaxed jaw
+FREEWAY = 0.4  # cm between the teeth of a relaxed jaw
 
 # Edges of the front teeth against the plane of the bite (cm, towards the root), and how much yellower than an incisor.
 EDGE_HEIGHTS = np.array([0.0, 0.06, -0.02, 0.02, 0.04, 0.08, 0.12])
