@@ -18,7 +18,7 @@ GAZE_REACH = (1.0, 0.6)  # iris radii that the iris moves sideways / up and down
 # Rows of the painted lid: -1 the fold under the brow, 0 crease, 1 lid edge; the last row hangs below the edge.
 LID_ROWS = np.array([-0.8, -0.4, 0.0, 0.25, 0.5, 0.7, 0.86, 0.95, 1.0, 1.06], np.float32)
 LID_OPACITY = np.array([0.0, 0.5, 0.95, 1.0, 1.0, 1.0, 1.0, 1.0, 0.9, 0.0], np.float32)
-LID_SHADE = np.array([1.0, 0.97, 0.91, 0.93, 0.96, 0.97, 0.94, 0.91, 0.89, 0.89], np.float32)
+LID_SHADE = np.array([1.0, 0.98, 0.94, 0.96, 1.0, 1.0, 0.97, 0.93, 0.9, 0.9], np.float32)
 LASHES = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.08, 0.55, 0.95, 0.95], np.float32)
 FOLD_BELOW_BROW = 0.6  # of the way from the crease of the lid to the row of points under the brow
 PAINTED_LID_FROM, PAINTED_LID_FULL = 0.12, 0.5  # closure at which painted skin starts / has replaced the photo's
@@ -98,7 +98,10 @@ class Eye:
         # Make-up, lashes and the shadow of a deep crease are not skin: the brighter samples of each column count.
         places = (0.5 * crease + 0.5 * fold, fold, lower + 0.8 * opening * down, lower + 1.2 * opening * down)
         samples = np.sort(np.stack([_pick(smooth, at) for at in places]), axis=0)
-        skin = _smooth_along(0.4 * samples[1] + 0.4 * samples[2] + 0.2 * samples[3])
+        skin = _smooth_along(0.35 * samples[1] + 0.4 * samples[2] + 0.25 * samples[3])
+        # The hue is that of the cheek below, which carries no eye shadow.
+        cheek = _smooth_along(samples[2:].mean(axis=0)).mean(axis=0)
+        skin = 0.4 * skin + 0.6 * cheek * (skin.sum(axis=1) / (cheek.sum() + 1e-6))[:, None]
         above = _smooth_along(_pick(smooth, fold))
         line = _pick(cv2.GaussianBlur(photo, (0, 0), 0.8).astype(np.float32), edge).min(axis=0)
         lashes = np.minimum(line * 0.8, 0.45 * skin)

@@ -112,9 +112,9 @@ class Mouth:
 
         facing = np.clip(model.normals @ (LIGHT / np.linalg.norm(LIGHT)), 0, 1)
         depth = np.clip(1 + model.vertices[:, 2] / 4.6, 0.12, 1)  # light that reaches this far back
-        reach = np.where(model.tissue == TOOTH, depth**1.35, 0.15 + 0.85 * depth**1.2)
+        reach = np.where(model.tissue == TOOTH, depth**1.2, 0.12 + 0.95 * depth)
         warmth = np.array([1.0, 1.18, 1.25])  # what is lit by the mouth itself turns reddish
-        reach = np.where((model.tissue == TOOTH) & model.of_jaw, 0.86 * reach, reach)  # under the upper lip's shadow
+        reach = np.where((model.tissue == TOOTH) & model.of_jaw, 0.93 * reach, reach)  # under the upper lip's shadow
         ambient = np.where(model.tissue == TOOTH, 0.55, 0.40)
         lit = (ambient + (1 - ambient) * facing)[:, None] * reach[:, None] ** warmth
         gloss = np.where(model.tissue == TOOTH, 14.0, 10.0) * np.clip(facing - 0.93, 0, 1) / 0.07
