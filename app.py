@@ -23,7 +23,13 @@ from synchrorama.settings import controls, defaults
 ASSETS = Path(__file__).resolve().parent / "assets"
 LONGEST_RECORDING = 300.0  # seconds; longer ones would keep the other visitors waiting
 EXAMPLES = [
-    [str(ASSETS / "portraits" / "astronaut.jpg"), str(ASSETS / "speech" / "english_woman.wav")],
+    [str(ASSETS / photo), str(ASSETS / recording)]
+    for photo, recording in (
+        ("eileen_collins.jpg", "english_slt.flac"),
+        ("painted_kofi.jpg", "english_expressive_rms.flac"),
+        ("painted_lin.jpg", "german_espeak.flac"),
+        ("grace_hopper.jpg", "english_slt.flac"),
+    )
 ]
 
 TITLE = """
@@ -220,6 +226,7 @@ with gr.Blocks(title="SynchroRaMa", analytics_enabled=False, delete_cache=(1800,
         framing, face_index,
     ]  # fmt: skip
     outputs = [video, seed, notes]
+    go.click(generate, inputs, outputs, api_name="generate")  # before the examples, which would take the name
     with examples:
         gr.Examples(
             EXAMPLES, [photo, recording], outputs, generate, run_on_click=True, label="One click makes a video",
@@ -229,7 +236,6 @@ with gr.Blocks(title="SynchroRaMa", analytics_enabled=False, delete_cache=(1800,
 
     # The file as it was uploaded: media.py decodes it, with better words for what is wrong than Pillow's.
     photo.preprocess = lambda upload: upload and upload.path
-    go.click(generate, inputs, outputs, api_name="generate")
     halt.click(stop_session, queue=False, api_visibility="private")
     demo.unload(stop_session)
     gr.on(

@@ -27,8 +27,8 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-PHOTO = REPOSITORY / "assets" / "portraits" / "astronaut.jpg"
-SPEECH = REPOSITORY / "assets" / "speech" / "english_woman.wav"
+PHOTO = REPOSITORY / "assets" / "eileen_collins.jpg"
+SPEECH = REPOSITORY / "assets" / "english_slt.flac"
 SETTINGS = {"seed": 1}
 CORES = 2
 MEGABYTE = 1 << 20

@@ -191,13 +191,13 @@ class SynchroRaMaPipeline:
             return self.a2m.generate(
                 recording.samples,
                 seed=settings.seed,
-                temperature=settings.motion_diversity,
-                expressiveness=settings.expressiveness,
-                articulation=settings.articulation,
+                motion_diversity=settings.motion_diversity,
                 head_motion=settings.head_motion,
                 blink_rate=settings.blink_rate,
+                expressiveness=settings.expressiveness,
+                articulation=settings.articulation,
             )
-        motion = given if isinstance(given, Motion) else Motion.load(given)
+        motion = given if isinstance(given, Motion) else load_motion(given)
         if recording is None:
             if len(motion) > settings.max_seconds * FPS:
                 raise InputError(
@@ -205,6 +205,20 @@ class SynchroRaMaPipeline:
                 )
             return motion
         return _fit_length(motion, recording.frame_count, work.warnings)
+
+
+def load_motion(path: str | os.PathLike[str]) -> Motion:
+    """A motion file, ready to drive a photo: ours as it is, a face capture taken relative to its own rest.
+
+    The CSV of a capture app lacks the columns of the head's place, HeadX and so on, that Motion.save writes.
+    Raises InputError like Motion.load.
+    """
+    motion = Motion.load(path)
+    if Path(path).suffix.lower() != ".csv":
+        return motion
+    with open(path, encoding="utf-8-sig") as file:
+        columns = file.readline().lower()
+    return motion if "headx" in columns else motion.relative_to_rest()
 
 
 def estimated_seconds(seconds: float, settings: GenerationSettings) -> float:

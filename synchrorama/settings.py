@@ -87,7 +87,7 @@ class GenerationSettings:
     motion_diversity: float = _control(
         1.0,
         "Motion diversity",
-        "How much head, brows and gaze differ from take to take: 0 gives the same calm take for every seed.",
+        "How much head, brows and gaze differ between seeds: 0 gives the same calm take, blinks apart.",
         minimum=0.0, maximum=2.0, step=0.05,
     )  # fmt: skip
     blink_rate: float = _control(
@@ -99,7 +99,7 @@ class GenerationSettings:
     expressiveness: float = _control(
         1.0,
         "Expressiveness",
-        "How wide the mouth opens while speaking: 0 mumbles, 1 is natural, 2 exaggerates.",
+        "How wide the mouth opens while speaking: 0 keeps it shut, 1 is natural, 2 exaggerates.",
         minimum=0.0, maximum=2.0, step=0.05,
     )  # fmt: skip
     articulation: float = _control(

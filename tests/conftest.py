@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-PORTRAITS = REPOSITORY / "assets" / "portraits"
-SPEECH = REPOSITORY / "assets" / "speech"
+ASSETS = REPOSITORY / "assets"
 SAMPLE_RATE = 16_000
 
 # One thread for each process: threads of several processes that wait for each other on few cores are far slower.
@@ -21,7 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 @pytest.fixture(scope="session")
 def photo_path() -> Path:
     """A photo with one face that looks at the camera, lips a little open."""
-    return PORTRAITS / "astronaut.jpg"
+    return ASSETS / "eileen_collins.jpg"
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +28,7 @@ def speech_samples() -> np.ndarray:
     """Four seconds of clear English speech: (64000,) float32 at 16 kHz."""
     from synchrorama.media import read_speech
 
-    return read_speech(SPEECH / "english_woman.wav").samples[: 4 * SAMPLE_RATE]
+    return read_speech(ASSETS / "english_slt.flac").samples[: 4 * SAMPLE_RATE]
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,7 @@ def test_both_ends_of_a_range_are_allowed_and_nothing_beyond(name):
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("value", ["many", True, float("nan"), float("inf"), [1]])
 def test_a_number_must_be_one(name, value):
-    with pytest.raises(InputError, match="give a (whole )?number"):
+    with pytest.raises(InputError, match=r"give a (whole )?number"):
         GenerationSettings(**{name: value})
 
 

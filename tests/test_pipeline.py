@@ -1,0 +1,334 @@
+"""From photo and speech to a video; and every control moves the result as its help text says."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import replace
+
+import cv2
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from conftest import write_wav
+from PIL import Image
+
+from synchrorama import Cancelled, GenerationSettings, InputError, Motion, SynchroRaMaPipeline
+from synchrorama.media import read_photo
+from synchrorama.motion import BLENDSHAPE_NAMES
+from synchrorama.settings import controls
+
+CALM = GenerationSettings(seed=1)
+
+
+@pytest.fixture(scope="module")
+def result(pipeline, photo_path, speech_path):
+    return pipeline(photo_path, speech_path, CALM)
+
+
+@pytest.fixture(scope="module")
+def motion_for(pipeline, photo_path, speech_samples, tmp_path_factory):
+    """The motion of 24 s of speech for given settings; kept, because several tests compare with the same one."""
+    path = write_wav(tmp_path_factory.mktemp("speech") / "long.wav", np.tile(speech_samples, 6))
+    photo, made = read_photo(photo_path), {}
+
+    def motion(**settings) -> Motion:
+        key = tuple(sorted(settings.items()))
+        if key not in made:
+            made[key] = pipeline(photo, path, GenerationSettings(**{"seed": 1, **settings})).motion
+        return made[key]
+
+    return motion
+
+
+def video_streams(path) -> tuple[int, float, str]:
+    """Number of frames, seconds of picture, and ffmpeg's description of the file."""
+    frames, seconds = imageio_ffmpeg.count_frames_and_secs(str(path))
+    import subprocess
+
+    told = subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(path)], capture_output=True, text=True)
+    return frames, seconds, told.stderr
+
+
+# ------------------------------------------------------------------------------------------ what comes out
+
+
+def test_the_saved_video_has_all_frames_the_sound_and_says_how_it_was_made(result, tmp_path):
+    path = result.save(tmp_path / "talking.mp4")
+    frames, seconds, told = video_streams(path)
+    assert frames == len(result) == len(result.motion) == 50
+    assert seconds == pytest.approx(2.0, abs=0.04)
+    assert "512x512" in told and "Audio: aac" in told
+    assert "AI-generated" in told and json.dumps(CALM.to_dict()) in told
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_frames_are_pictures_of_the_photo_that_move(result):
+    frames = list(result.frames)
+    assert len(frames) == 50
+    assert all(frame.shape == (512, 512, 3) and frame.dtype == np.uint8 for frame in frames)
+    differences = [np.abs(frame.astype(int) - result.portrait.crop).mean() for frame in frames]
+    assert max(differences) < 25  # the same picture
+    assert len({frame.tobytes() for frame in frames}) > 40  # that moves
+
+
+def test_every_use_of_the_frames_starts_anew(result):
+    first, again = (list(itertools.islice(result.frames, 3)) for _ in range(2))
+    assert np.array_equal(first, again)
+
+
+def test_frames_are_made_only_when_asked_for(pipeline, photo_path, speech_path):
+    asked = []
+    result = pipeline(photo_path, speech_path, CALM, progress=lambda stage, done, _: asked.append((stage, done)))
+    next(result.frames)
+    assert [done for stage, done in asked if stage == "Rendering"] == [0]
+
+
+def test_progress_names_the_stages_in_order_and_counts_to_the_end(pipeline, photo_path, speech_path, tmp_path):
+    told = []
+    result = pipeline(photo_path, speech_path, CALM, progress=lambda *report: told.append(report))
+    result.save(tmp_path / "talking.mp4")
+    stages = list(dict.fromkeys(stage for stage, _, _ in told))
+    assert stages == [
+        "Finding the face", "Reading the recording", "Composing the motion", "Preparing the portrait", "Rendering",
+    ]  # fmt: skip
+    assert [(done, total) for stage, done, total in told if stage == "Rendering"] == [(t, 50) for t in range(51)]
+    assert set(result.timings) == set(stages) and all(seconds >= 0 for seconds in result.timings.values())
+
+
+def test_cancelling_between_frames_leaves_nothing_behind(pipeline, photo_path, speech_path, tmp_path):
+    rendered = []
+
+    def progress(stage, done, _):
+        rendered.extend([done] if stage == "Rendering" else [])
+
+    result = pipeline(photo_path, speech_path, CALM, progress=progress, should_stop=lambda: len(rendered) > 5)
+    with pytest.raises(Cancelled):
+        result.save(tmp_path / "talking.mp4")
+    assert len(rendered) == 6
+    assert not list(tmp_path.iterdir())
+
+
+def test_cancelling_works_before_the_first_frame_too(pipeline, photo_path, speech_path):
+    with pytest.raises(Cancelled):
+        pipeline(photo_path, speech_path, CALM, should_stop=lambda: True)
+
+
+def test_analyze_says_what_a_generation_would_see(pipeline, photo_path, speech_path):
+    seen = pipeline.analyze(photo_path, speech_path)
+    assert len(seen["faces"]) == 1 and seen["face_index"] == 0
+    assert seen["frames"] == 50 and seen["seconds"] == pytest.approx(2.0)
+    assert 0 < seen["estimated_seconds"] < 20
+    json.dumps(seen)
+
+
+# ------------------------------------------------------------------------------------------ driven by a motion
+
+
+def nodding(frames: int) -> Motion:
+    motion = Motion.rest(frames)
+    motion.rotation[:, 0] = 0.15 * np.sin(np.arange(frames) / 4)
+    return motion
+
+
+def test_a_motion_drives_the_photo_without_speech_and_the_video_is_silent(pipeline, photo_path, tmp_path):
+    nodding(12).save(tmp_path / "nod.csv")
+    result = pipeline(photo_path, motion=tmp_path / "nod.csv")
+    assert result.audio is None and np.allclose(result.motion.rotation, nodding(12).rotation, atol=1e-4)
+    frames, _, told = video_streams(result.save(tmp_path / "nod.mp4"))
+    assert frames == 12 and "Audio: aac" in told
+
+
+def test_a_face_capture_is_taken_relative_to_its_own_rest(pipeline, photo_path, tmp_path):
+    capture = nodding(50)
+    capture.rotation[:, 0] += 0.4  # the phone lay on the table
+    capture.blendshapes[:, BLENDSHAPE_NAMES.index("browInnerUp")] = 0.3
+    capture.save(tmp_path / "ours.csv")
+    lines = [line.split(",")[:-3] for line in (tmp_path / "ours.csv").read_text().splitlines()]
+    (tmp_path / "app.csv").write_text("\n".join(",".join(line) for line in lines))  # without HeadX, HeadY, HeadZ
+    ours, app = (pipeline(photo_path, motion=tmp_path / name).motion for name in ("ours.csv", "app.csv"))
+    assert np.allclose(ours.rotation, capture.rotation, atol=1e-4)
+    assert np.allclose(app.rotation, nodding(50).rotation, atol=0.03)
+    assert np.abs(app.column("browInnerUp")).max() < 1e-3
+
+
+@pytest.mark.parametrize(("frames", "says"), [(30, "last pose is held"), (80, "rest of the motion is left out")])
+def test_a_motion_of_another_length_than_the_speech_is_fitted_with_a_warning(
+    pipeline, photo_path, speech_path, frames, says
+):
+    result = pipeline(photo_path, speech_path, motion=nodding(frames))
+    assert len(result) == 50 and says in result.warnings[-1]
+    shared = min(frames, 50)
+    assert np.array_equal(result.motion.rotation[:shared], nodding(frames).rotation[:shared])
+
+
+def test_motion_saved_and_given_back_makes_the_same_frames(pipeline, result, photo_path, speech_path, tmp_path):
+    result.motion.save(tmp_path / "motion.npz")
+    again = pipeline(photo_path, speech_path, motion=tmp_path / "motion.npz")
+    for frame, expected in itertools.islice(zip(again.frames, result.frames, strict=True), 0, 50, 17):
+        assert np.array_equal(frame, expected)
+
+
+# ------------------------------------------------------------------------------------------ bad input
+
+
+def test_without_speech_and_motion_there_is_nothing_to_say(pipeline, photo_path):
+    with pytest.raises(InputError, match="give a recording or a motion file"):
+        pipeline(photo_path)
+
+
+def test_a_missing_folder_of_weights_is_told_in_one_sentence():
+    with pytest.raises(InputError, match="no folder of weights called 'nowhere'"):
+        SynchroRaMaPipeline.from_pretrained("nowhere")
+
+
+def test_an_incomplete_folder_of_weights_names_what_it_lacks(tmp_path):
+    with pytest.raises(InputError, match="lack the folder 'a2m'"):
+        _ = SynchroRaMaPipeline.from_pretrained(tmp_path).a2m
+
+
+def test_the_default_weights_are_found_from_any_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert SynchroRaMaPipeline.from_pretrained().folder.is_dir()
+
+
+def test_a_picture_without_a_face_is_refused(pipeline, speech_path):
+    with pytest.raises(InputError, match="No face"):
+        pipeline(np.full((300, 300, 3), 128, np.uint8), speech_path)
+
+
+@pytest.mark.parametrize("kind", ["silence", "noise"])
+def test_silence_and_noise_are_no_errors_and_the_mouth_rests(pipeline, photo_path, speech_samples, tmp_path, kind):
+    samples = np.zeros(48_000) if kind == "silence" else np.random.default_rng(0).normal(0, 0.2, 48_000)
+    quiet = pipeline(photo_path, write_wav(tmp_path / "quiet.wav", samples), CALM)
+    speech = pipeline(photo_path, write_wav(tmp_path / "speech.wav", speech_samples), CALM)
+    assert opening(pipeline, quiet.motion) < 0.25 * opening(pipeline, speech.motion)
+
+
+# ------------------------------------------------------------------------------------------ the controls
+
+
+def opening(pipeline, motion: Motion) -> float:
+    """Mean lip gap in cm of an average face."""
+    return float(gaps(pipeline, motion).mean())
+
+
+def gaps(pipeline, motion: Motion) -> np.ndarray:
+    from synchrorama.blendshapes import lip_gap
+
+    space = pipeline.motion_space
+    return lip_gap(space.neutral + np.einsum("tk,kvc->tvc", motion.blendshapes, space.basis))
+
+
+def blinks(motion: Motion) -> int:
+    shut = motion.column("eyeBlinkLeft") > 0.5
+    return int((shut[1:] & ~shut[:-1]).sum())
+
+
+def spread(first: Motion, second: Motion) -> float:
+    """How much two takes differ in head, brows and gaze."""
+    upper = [i for i, name in enumerate(BLENDSHAPE_NAMES) if name.startswith(("brow", "eyeLook"))]
+    return float(
+        np.abs(first.rotation - second.rotation).mean()
+        + np.abs(first.blendshapes[:, upper] - second.blendshapes[:, upper]).mean()
+    )
+
+
+def same(first: Motion, second: Motion) -> bool:
+    return all(
+        np.array_equal(getattr(first, track), getattr(second, track))
+        for track in ("blendshapes", "rotation", "translation")
+    )
+
+
+def test_no_control_is_left_without_a_test():
+    tested = {name.removeprefix("test_control_") for name in globals() if name.startswith("test_control_")}
+    assert tested == set(controls())
+
+
+def test_control_seed(pipeline, photo_path, speech_path, motion_for):
+    again = pipeline(photo_path, speech_path, CALM).motion
+    assert same(again, pipeline(photo_path, speech_path, CALM).motion)
+    assert not same(motion_for(seed=1), motion_for(seed=2))
+    drawn = pipeline(photo_path, speech_path).settings.seed
+    assert isinstance(drawn, int)
+
+
+def test_control_head_motion(motion_for):
+    still, natural, lively = (np.std(motion_for(head_motion=x).rotation, axis=0).sum() for x in (0, 1, 2))
+    assert still < 0.1 * natural
+    assert 1.5 * natural < lively < 2.5 * natural
+
+
+def test_control_motion_diversity(motion_for):
+    calm, natural, wild = (
+        spread(motion_for(seed=1, motion_diversity=x), motion_for(seed=2, motion_diversity=x)) for x in (0, 1, 2)
+    )
+    assert calm < 1e-6
+    assert calm < 0.8 * natural < 0.8 * 0.8 * wild
+
+
+def test_control_blink_rate(motion_for):
+    assert blinks(motion_for(blink_rate=0)) == 0
+    minutes = len(motion_for()) / 25 / 60
+    assert 6 <= blinks(motion_for(blink_rate=15)) / minutes <= 26
+    assert blinks(motion_for(blink_rate=40)) > 1.5 * blinks(motion_for(blink_rate=15))
+
+
+def test_control_expressiveness(pipeline, motion_for):
+    shut, natural, exaggerated = (opening(pipeline, motion_for(expressiveness=x)) for x in (0, 1, 2))
+    assert shut < 0.1 * natural
+    assert exaggerated > 1.25 * natural
+
+
+def test_control_articulation(pipeline, motion_for):
+    """Crisper lips: shut more often while speaking."""
+    casual, crisp = (gaps(pipeline, motion_for(articulation=x)) for x in (0, 1))
+    assert (crisp < 0.05).mean() > (casual < 0.05).mean()
+
+
+def test_control_framing(pipeline, photo_path, speech_path):
+    picture = read_photo(photo_path)
+    height, width = picture.shape[:2]
+    result = pipeline(picture, speech_path, replace(CALM, framing="full_picture"))
+    assert result.size == (width // 2 * 2, height // 2 * 2)
+    frame = next(result.frames)
+    assert frame.shape[:2] == result.size[::-1]
+    corner = np.s_[: height // 20, : width // 20]
+    assert np.array_equal(frame[corner], picture[corner])  # far from the head the photo stays as it is
+
+
+def test_control_face_index(pipeline, photo_path, speech_path):
+    large = Image.open(photo_path).convert("RGB")
+    small = large.resize((large.width * 2 // 3, large.height * 2 // 3))
+    two = Image.new("RGB", (large.width + small.width, large.height), "white")
+    two.paste(small, (0, 0))
+    two.paste(large, (small.width, 0))
+    centres = {}
+    for index in (None, 0, 1):
+        portrait = pipeline(two, speech_path, replace(CALM, face_index=index)).portrait
+        left, _, right, _ = portrait.faces[portrait.face_index]
+        centres[index] = (left + right) / 2
+    assert centres[1] < small.width < centres[0] == centres[None]
+    with pytest.raises(InputError, match="2 faces"):
+        pipeline(two, speech_path, replace(CALM, face_index=2))
+
+
+def test_control_preview(pipeline, photo_path, speech_samples, tmp_path):
+    speech = write_wav(tmp_path / "eight.wav", np.tile(speech_samples, 2))
+    whole = pipeline(photo_path, speech, CALM)
+    preview = pipeline(photo_path, speech, replace(CALM, preview=True))
+    assert len(whole) == 200 and len(preview) == 125
+    assert preview.size == (256, 256) and same(preview.motion, whole.motion[:125])
+    expected = cv2.resize(next(whole.frames), (256, 256), interpolation=cv2.INTER_AREA)
+    assert np.array_equal(next(preview.frames), expected)
+    preview.motion = preview.motion[:10]
+    frames, _, told = video_streams(preview.save(tmp_path / "preview.mp4"))
+    assert frames == 10 and "256x256" in told and "Audio" in told
+
+
+def test_control_max_seconds(pipeline, photo_path, speech_path):
+    with pytest.raises(InputError, match="longer than 1 seconds"):
+        pipeline(photo_path, speech_path, replace(CALM, max_seconds=1))
+    with pytest.raises(InputError, match="at most 1 s"):
+        pipeline(photo_path, motion=nodding(30), settings=replace(CALM, max_seconds=1))
