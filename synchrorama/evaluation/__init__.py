@@ -1,0 +1,1 @@
+"""Measuring finished videos: lip sync, closures, blinks, head motion, picture quality."""
