@@ -25,10 +25,10 @@ LONGEST_RECORDING = 300.0  # seconds; longer ones would keep the other visitors 
 EXAMPLES = [
     [str(ASSETS / photo), str(ASSETS / recording)]
     for photo, recording in (
-        ("eileen_collins.jpg", "english_slt.flac"),
+        ("grace_hopper.jpg", "english_slt.flac"),
         ("painted_kofi.jpg", "english_expressive_rms.flac"),
         ("painted_lin.jpg", "german_espeak.flac"),
-        ("grace_hopper.jpg", "english_slt.flac"),
+        ("eileen_collins.jpg", "english_slt.flac"),
     )
 ]
 
@@ -52,6 +52,7 @@ CSS = """
 #title h1 { font-size: 2.1rem; letter-spacing: -0.02em; margin-bottom: 0.1rem; }
 #consent, #notice { font-size: 0.85rem; opacity: 0.85; }
 #result video { background: #111; }
+td { overflow-wrap: anywhere; }
 """
 # System fonts: the page loads nothing from other servers.
 THEME = gr.themes.Soft(
@@ -193,7 +194,7 @@ with gr.Blocks(title="SynchroRaMa", analytics_enabled=False, delete_cache=(1800,
     with gr.Row(equal_height=False):
         with gr.Column():
             photo = gr.Image(
-                EXAMPLES[0][0], type="filepath", image_mode=None, label="Photo", height=300,
+                EXAMPLES[0][0], type="filepath", image_mode=None, label="Photo", height=360,
                 sources=["upload", "clipboard", "webcam"],
             )  # fmt: skip
             recording = gr.Audio(
@@ -226,13 +227,15 @@ with gr.Blocks(title="SynchroRaMa", analytics_enabled=False, delete_cache=(1800,
         framing, face_index,
     ]  # fmt: skip
     outputs = [video, seed, notes]
-    go.click(generate, inputs, outputs, api_name="generate")  # before the examples, which would take the name
+    # Before the examples, which would take the endpoint's name.
+    go.click(generate, inputs, outputs, show_progress_on=video, api_name="generate")
     with examples:
         gr.Examples(
             EXAMPLES, [photo, recording], outputs, generate, run_on_click=True, label="One click makes a video",
             api_visibility="private",
         )  # fmt: skip
-    gr.Markdown(NOTICE, elem_id="notice")
+    with gr.Accordion("What is stored, and how programs call this page", open=False):
+        gr.Markdown(NOTICE, elem_id="notice")
 
     # The file as it was uploaded: media.py decodes it, with better words for what is wrong than Pillow's.
     photo.preprocess = lambda upload: upload and upload.path
