@@ -65,11 +65,12 @@ class FaceDeformer:
         photo_gaps = shape[self._upper_rim, 1] - shape[self._lower_rim, 1]
         self.photo_opening = float(photo_gaps.max())
         """cm between the lips in the photo."""
-        self._photo_shut = 1 - float(smoothstep((self.photo_opening - SHUT_BELOW) / (OPEN_ABOVE - SHUT_BELOW)))
+        self.photo_shut = 1 - float(smoothstep((self.photo_opening - SHUT_BELOW) / (OPEN_ABOVE - SHUT_BELOW)))
+        """0 when the lips are open in the photo … 1 when they are shut."""
         # Lips that are shut in the photo also show how this person's relaxed mouth looks, pressed or crooked.
         self._expression = np.where(expressive, self._photo, 0)
-        self._relaxed = np.where(expressive, 0, self._photo) * self._photo_shut
-        self._shut_gaps = SHUT_LIPS_OVERLAP + self._photo_shut * (photo_gaps - SHUT_LIPS_OVERLAP)
+        self._relaxed = np.where(expressive, 0, self._photo) * self.photo_shut
+        self._shut_gaps = SHUT_LIPS_OVERLAP + self.photo_shut * (photo_gaps - SHUT_LIPS_OVERLAP)
         self._gap_basis = self.size * (space.basis[:, self._upper_rim, 1] - space.basis[:, self._lower_rim, 1])
         self._lip_field = _lip_field(shape)
         relaxed = np.zeros(len(BLENDSHAPE_NAMES))
@@ -89,7 +90,7 @@ class FaceDeformer:
         gaps = self.intended_lip_gaps(blendshapes)
         rounding = min(1.0, sum(max(0.0, blendshapes[BLENDSHAPE_INDEX[name]]) for name in ROUNDING))
         shut = 1 - float(smoothstep(gaps.max() / OPEN_ABOVE))
-        softened = (1 - ROUNDING_SOFTENS * rounding) * (1 - CLOSING_SOFTENS * shut * (1 - self._photo_shut))
+        softened = (1 - ROUNDING_SOFTENS * rounding) * (1 - CLOSING_SOFTENS * shut * (1 - self.photo_shut))
         own = softened * self._expression + (1 - rounding) * shut * self._relaxed
         wanted = blendshapes + own * (1 - np.clip(blendshapes, 0, 1))
         shape = self.shape + ((wanted - self._photo) @ self._basis).reshape(-1, 3)

@@ -17,10 +17,11 @@ from synchrorama.motion_frames.rasterizer import rasterize_colors
 GAZE_REACH = (1.0, 0.6)  # iris radii that the iris moves sideways / up and down at a coefficient of 1
 # Rows of the painted lid: -1 the fold under the brow, 0 crease, 1 lid edge; the last row hangs below the edge.
 LID_ROWS = np.array([-0.8, -0.4, 0.0, 0.25, 0.5, 0.7, 0.86, 0.95, 1.0, 1.06], np.float32)
-LID_OPACITY = np.array([0.0, 0.5, 0.95, 1.0, 1.0, 1.0, 1.0, 1.0, 0.9, 0.0], np.float32)
-LID_SHADE = np.array([1.0, 0.98, 0.94, 0.96, 1.0, 1.0, 0.97, 0.93, 0.9, 0.9], np.float32)
+LID_OPACITY = np.array([0.0, 0.45, 0.9, 1.0, 1.0, 1.0, 1.0, 1.0, 0.9, 0.0], np.float32)
+LID_SHADE = np.array([1.0, 0.97, 0.93, 0.94, 0.97, 0.97, 0.94, 0.91, 0.88, 0.88], np.float32)
 LASHES = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.08, 0.55, 0.95, 0.95], np.float32)
 FOLD_BELOW_BROW = 0.6  # of the way from the crease of the lid to the row of points under the brow
+HIDDEN_BELOW = 0.4  # of the brightness of the cheek: an eye whose brightest tenth is darker is behind dark glass
 PAINTED_LID_FROM, PAINTED_LID_FULL = 0.12, 0.5  # closure at which painted skin starts / has replaced the photo's
 
 
@@ -48,15 +49,22 @@ class Eye:
         x, y = self._origin
         patch = photo[y : y + height, x : x + width]
         self._eyeball = self._complete_eyeball(patch)
-        pairs, rows = (
-            (LEFT_EYELID_PAIRS, LEFT_UPPER_LID_ROWS) if left else (RIGHT_EYELID_PAIRS, RIGHT_UPPER_LID_ROWS)
-        )
+        pairs, rows = (LEFT_EYELID_PAIRS, LEFT_UPPER_LID_ROWS) if left else (RIGHT_EYELID_PAIRS, RIGHT_UPPER_LID_ROWS)
         self._corners = (263, 362) if left else (33, 133)
         self._edge = [self._corners[0], *(upper for upper, _ in pairs), self._corners[1]]
         self._lower = [self._corners[0], *(lower for _, lower in pairs), self._corners[1]]
         self._crease = [self._corners[0], *rows[0], self._corners[1]]
         self._brow_side = [self._corners[0], *rows[1], self._corners[1]]
         self._paint_lid(photo, landmarks)
+        self.hidden = self._is_hidden(photo, landmarks)
+        """Whether dark glasses hide the eye; then it is left alone."""
+
+    def _is_hidden(self, photo: np.ndarray, landmarks: np.ndarray) -> bool:
+        x, y = self._origin
+        patch = photo[y:, x:][: self._eyeball.shape[0], : self._eyeball.shape[1]]
+        opening = polygon_mask(self._loop - self._origin, patch.shape[:2]) > 127
+        cheek = _pick(photo, landmarks[[205, 425, 50, 280], :2]).mean()
+        return bool(opening.any() and np.percentile(patch[opening].mean(axis=1), 90) < HIDDEN_BELOW * cheek)
 
     def _complete_eyeball(self, patch: np.ndarray) -> np.ndarray:
         """The eyeball beyond the lids: the iris mirrored about its centre, the white in its own mean colour."""
@@ -137,7 +145,7 @@ class Eye:
             gaze: (2,) right and down, -1 … 1.
         """
         origin, (height, width) = region_around(loop, 4, frame.shape)
-        if min(height, width) < 2:
+        if self.hidden or min(height, width) < 2:
             return
         region = frame[origin[1] : origin[1] + height, origin[0] : origin[0] + width]
         mask = polygon_mask(loop - origin, (height, width))
@@ -175,9 +183,11 @@ class Eye:
         rows = LID_ROWS[:, None, None]
         vertices = crease + np.maximum(rows, 0) * (edge - crease) + np.maximum(-rows, 0) * (fold - crease)
         # The lash row hangs below the edge by a fixed length, however short the lid is.
-        vertices[-1] = edge + 0.1 * self._iris_radius * (edge - crease) / (
-            np.linalg.norm(edge - crease, axis=1, keepdims=True) + 1
-        ) + np.array([0.0, 0.18 * self._iris_radius])
+        vertices[-1] = (
+            edge
+            + 0.1 * self._iris_radius * (edge - crease) / (np.linalg.norm(edge - crease, axis=1, keepdims=True) + 1)
+            + np.array([0.0, 0.18 * self._iris_radius])
+        )
         vertices = vertices.reshape(-1, 2)
         origin, (height, width) = region_around(vertices, 3, frame.shape)
         if min(height, width) < 2:

@@ -26,7 +26,9 @@ TEETH_BEHIND_LIPS = 0.42  # cm
 LIGHT = np.array([0.0, 0.3, 0.95])  # where the light in the mouth comes from
 ENAMEL, GUM_PINK, TONGUE_PINK = np.array([1.02, 0.98, 0.88]), np.array([190, 105, 108.0]), np.array([188, 98, 100.0])
 CAVITY = np.array([58, 20, 20.0])
+OWN_TEETH_SHARE = 0.3  # of the opening that must look like teeth
 OWN_TEETH_FROM = 0.25  # cm of lip gap in the photo from which its own mouth interior is used
+SEAM_OPACITY = 0.6  # of the line between shut lips
 SUPERSAMPLING = 2
 
 
@@ -41,7 +43,8 @@ class Mouth:
         rest: (468, 3) canonical shape with relaxed, shut lips.
         parted: (468, 3) canonical shape with relaxed lips a little apart.
         typical_width: mouth width of the neutral face in cm.
-        pixels_per_cm: scale of the photo.
+        photo_shut: 0 when the lips are open in the photo … 1 when they are shut.
+        pose: scale (pixels per cm), rotation (3, 3) and translation (3,) of the head in the photo.
     """
 
     def __init__(
@@ -53,17 +56,20 @@ class Mouth:
         rest: np.ndarray,
         parted: np.ndarray,
         typical_width: float,
-        pixels_per_cm: float,
+        photo_shut: float,
+        pose: tuple[float, np.ndarray, np.ndarray],
     ) -> None:
         model = mouth_model()
         self._model = model
         self._rest = rest
         self._shape = shape
-        self._pixels_per_cm = pixels_per_cm
+        self._seam = 1 - photo_shut
+        self._pixels_per_cm = pose[0]
         self._size = float(np.clip(mouth_width(rest) / typical_width, 0.85, 1.15))
         middle = np.array([0.5 * (rest[13, 0] + rest[14, 0]), parted[13, 1], rest[13, 2]])
         middle[0] = 0.5 * (middle[0] + rest[2, 0])  # the midline of the teeth follows the nose as much as the lips
         self._origin = middle + np.array([0, -INCISORS_BELOW_LIP, -TEETH_BEHIND_LIPS]) * self._size
+        self._origin_pixels = (pose[0] * pose[1] @ self._origin + pose[2]) * [1, -1, 1]
         self._vertices = model.vertices * self._size + self._origin
         # Lower teeth likewise: with parted lips their edges show just over the lower lip.
         turn, slide = self._jaw_pose(parted)
@@ -73,6 +79,8 @@ class Mouth:
         self._vertices[model.of_jaw, 1] += np.clip(lift, -0.6, 0.3)
         self._colors(photo, landmarks)
         self._own = self._own_teeth(photo, landmarks, loop)
+        if self._own is not None:
+            self._align_with_own_teeth()
         self._paint()
 
     # ---- colours
@@ -136,23 +144,30 @@ class Mouth:
             return None
         pixels = patch[inside].astype(np.float64)
         luminance = pixels @ LUMINANCE
-        bright = luminance > np.percentile(luminance, 60)
-        tooth = np.median(pixels[bright], axis=0)
-        enamel_like = tooth @ LUMINANCE > 0.72 * (self._skin @ LUMINANCE) and np.ptp(tooth) < 0.5 * tooth.max()
-        if not enamel_like:
-            return None
+        tooth = np.median(pixels[luminance > np.percentile(luminance, 60)], axis=0)
         patch = cv2.inpaint(patch, (~inside).astype(np.uint8), 3, cv2.INPAINT_TELEA)
+        enamel = _enamel(patch.astype(np.float32), tooth)
+        like_teeth = tooth @ LUMINANCE > 0.72 * (self._skin @ LUMINANCE) and np.ptp(tooth) < 0.5 * tooth.max()
+        if not like_teeth or enamel[inside].mean() < OWN_TEETH_SHARE:
+            return None
         mask = inside.astype(np.uint8) * 255
         # Teeth go on under the upper lip, which may rise above where it is in the photo.
         raised = mask.copy()
         for _ in range(int(0.3 * self._pixels_per_cm)):
             raised[:-1] = np.maximum(raised[:-1], raised[1:])
-        return {
-            "patch": patch,
-            "opacity": cv2.GaussianBlur(raised, (0, 0), 1.2),
-            "origin": origin,
-            "tooth": tooth * 1.03,
-        }
+        opacity = cv2.GaussianBlur(raised.astype(np.float32) * enamel, (0, 0), 1.0)
+        return {"patch": patch, "opacity": opacity, "origin": origin, "tooth": tooth * 1.03}
+
+    def _align_with_own_teeth(self) -> None:
+        """Put the edges of the upper incisors a little behind those in the photo, so that none shows twice."""
+        rows, columns = np.nonzero(self._own["opacity"] > 128)
+        middle = np.abs(columns - np.median(columns)) < 0.5 * self._pixels_per_cm
+        if not middle.any():
+            return
+        edge = np.array([np.median(columns), np.percentile(rows[middle], 97)]) + self._own["origin"]
+        drawn = self._origin_pixels
+        shift = (drawn[1] - edge[1]) / self._pixels_per_cm + 0.06
+        self._vertices[~self._model.of_jaw, 1] += np.clip(shift, -0.35, 0.35)
 
     # ---- frame by frame
 
@@ -181,7 +196,12 @@ class Mouth:
         """
         origin, (height, width) = region_around(loop, 4, frame.shape)
         visible = float(smoothstep((opening - 0.015) / 0.1))
-        if visible <= 0 or min(height, width) < 2:
+        if min(height, width) < 2:
+            return
+        region = frame[origin[1] : origin[1] + height, origin[0] : origin[0] + width]
+        if visible < 1 and self._seam > 0:
+            self._draw_seam(region, loop - origin, visible)
+        if visible <= 0:
             return
         mask = polygon_mask(loop - origin, (height, width))
         alpha = cv2.GaussianBlur(mask, (3, 3), 0.8).astype(np.float32) * (visible / 255)
@@ -199,8 +219,20 @@ class Mouth:
         shaded = interior * (0.62 + 0.38 * open_to_light)
         rim = (1 - np.clip(distance / 0.09, 0, 1))[..., None] * 0.5
         shaded += (self._wet_lip - shaded) * rim
-        region = frame[origin[1] : origin[1] + height, origin[0] : origin[0] + width]
         blend(region, shaded, alpha)
+
+    def _draw_seam(self, region: np.ndarray, loop: np.ndarray, visible: float) -> None:
+        """The dark line between shut lips, which a photo of an open mouth does not hold."""
+        line = np.zeros(region.shape[:2], np.uint8)
+        points = np.round(loop * 16).astype(np.int32)
+        thickness = max(1, round(0.07 * self._pixels_per_cm))
+        cv2.polylines(line, [points], True, 255, thickness, cv2.LINE_AA, shift=4)
+        line = cv2.GaussianBlur(line, (0, 0), 0.5 + 0.02 * self._pixels_per_cm)
+        blend(
+            region,
+            np.broadcast_to(0.7 * self._wet_lip, region.shape),
+            line.astype(np.float32) / 255 * (SEAM_OPACITY * self._seam * (1 - visible)),
+        )
 
     def _interior(
         self, project, shape: np.ndarray, blendshapes: np.ndarray, origin: np.ndarray, height: int, width: int
@@ -222,9 +254,7 @@ class Mouth:
         fall = np.linspace(0, 1, len(picture), dtype=np.float32)[:, None, None]
         picture[:] = self._cavity * (0.6 + 0.8 * fall**2)
         depth = np.empty(picture.shape[:2], np.float32)
-        rasterize_colors(
-            posed.astype(np.float32), self._vertex_colors, self._model.triangles, depth, picture
-        )
+        rasterize_colors(posed.astype(np.float32), self._vertex_colors, self._model.triangles, depth, picture)
         picture = cv2.GaussianBlur(picture, (3, 3), 0.7)
         return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
 
@@ -250,3 +280,11 @@ class Mouth:
         color = cv2.remap(own["patch"], map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         opacity = cv2.remap(own["opacity"], map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         return color.astype(np.float32), opacity.astype(np.float32) / 255
+
+
+def _enamel(picture: np.ndarray, tooth: np.ndarray) -> np.ndarray:
+    """(H, W) in 0 … 1: how much the pixels (H, W, 3) look like the given tooth colour; lips and gums are redder."""
+    luminance = picture @ LUMINANCE.astype(np.float32) / (tooth @ LUMINANCE)
+    redness = (picture[..., 0] - picture[..., 1]) / (picture[..., 0] + 1)
+    excess = redness - (tooth[0] - tooth[1]) / (tooth[0] + 1)
+    return (smoothstep((luminance - 0.5) / 0.25) * (1 - smoothstep((excess - 0.08) / 0.14))).astype(np.float32)

@@ -9,7 +9,7 @@ import numpy as np
 
 from synchrorama.blendshapes import BLENDSHAPE_INDEX, FACE_HEIGHT_CM, MotionSpace, mouth_width
 from synchrorama.face_topology import EYE_OUTER_CORNERS, FACE_OVAL, LEFT_IRIS, MESH_LANDMARKS, RIGHT_IRIS
-from synchrorama.motion import Motion, rotation_matrix
+from synchrorama.motion import Motion, rotation_matrix, rotation_vector
 from synchrorama.motion_frames.deformation import FaceDeformer
 from synchrorama.motion_frames.drawing import polygon_mask, region_around, smoothstep
 from synchrorama.motion_frames.eyes import Eye
@@ -19,7 +19,11 @@ from synchrorama.motion_frames.mouth import Mouth
 from synchrorama.motion_frames.rasterizer import rasterize_map, sample_layers
 
 MAX_ROTATION = np.radians([28.0, 35.0, 30.0])  # pitch, yaw, roll; beyond, the photo has nothing to show
+FREE_YAW = np.radians(28.0)  # from the camera; what a head turns beyond shows only in part:
+BEYOND_FREE_YAW = 0.4
 MODEL_DEPTH = 0.7  # how much of a landmark's depth comes from the fitted face model instead of the detector
+MAX_INSET = 0.15  # share of the way to the middle of the face that a landmark may be pulled inwards
+INSET_MARGIN = 4  # pixels inside the person's outline where it then lies
 OUTLINE_RIM = 2.5  # cm inside the outline over which the face bends back to it
 FACE_IN_FRONT = 2.0  # pixels that the face is nearer than what surrounds it
 EXPRESSION_REACH = 2.2  # cm around the face that expressions pull along
@@ -48,6 +52,8 @@ class MotionFrameRenderer:
         shape = self._with_model_depth(
             canonical.shapes[0, :MESH_LANDMARKS], canonical.shapes[0, :MESH_LANDMARKS] - fit.residual[0]
         )
+        opacity, self._background = split_layers(photo, landmarks)
+        shape = self._on_the_person(shape, opacity)
         self._landmarks = landmarks
         self._deformer = FaceDeformer(shape, self.expression, space)
         self._shape = shape
@@ -55,7 +61,6 @@ class MotionFrameRenderer:
         self._mesh = build_face_mesh(space.triangles)
         source = self._mesh.refine @ self._project(shape, self._scale, self._rotation, self._translation)
         self._build_surroundings(source, shape)
-        opacity, self._background = split_layers(photo, landmarks)
         skin = self._without_mouth_interior(photo, source[self._mesh.mouth, :2])
         double, opacity = (_double_resolution(picture) for picture in (skin, opacity))
         self._layers = np.dstack([double, opacity])
@@ -73,7 +78,8 @@ class MotionFrameRenderer:
             self._deformer.rest,
             self._deformer.parted,
             float(mouth_width(space.neutral)),
-            self._scale,
+            self._deformer.photo_shut,
+            (self._scale, self._rotation, self._translation),
         )
         xs, ys = np.meshgrid(np.arange(self.width, dtype=np.float32), np.arange(self.height, dtype=np.float32))
         self._identity_map = np.stack([xs, ys], axis=-1)
@@ -99,6 +105,21 @@ class MotionFrameRenderer:
         depth = shape[:, 2] + weight * (np.minimum(shape[:, 2], oval[:, 2].min()) - shape[:, 2])
         return self._unproject(pixels, depth)
 
+    def _on_the_person(self, shape: np.ndarray, opacity: np.ndarray) -> np.ndarray:
+        """Pull landmarks that the detector put on the background onto the face, lest background is drawn on a cheek."""
+        outside = (opacity < 250).astype(np.uint8)
+        beside = cv2.dilate(outside, np.ones((3, 3), np.uint8), iterations=INSET_MARGIN) > 0
+        pixels = self._project(shape, self._scale, self._rotation, self._translation)[:, :2]
+        to_centre = pixels.mean(axis=0) - pixels
+        inset = np.zeros(len(pixels))
+        outside = np.arange(len(pixels))
+        for share in np.linspace(0, MAX_INSET, 24):
+            inset[outside] = share
+            x, y = np.rint(pixels[outside] + share * to_centre[outside]).astype(int).T
+            x, y = np.clip(x, 0, self.width - 1), np.clip(y, 0, self.height - 1)
+            outside = outside[beside[y, x]]
+        return self._unproject(pixels + inset[:, None] * to_centre, shape[:, 2])
+
     @staticmethod
     def _project(shape: np.ndarray, scale: float, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
         """(K, 3) canonical cm → (K, 3) pixel x, y and depth towards the camera."""
@@ -110,7 +131,7 @@ class MotionFrameRenderer:
             return photo
         origin, (height, width) = region_around(loop, 8, photo.shape)
         patch = photo[origin[1] : origin[1] + height, origin[0] : origin[0] + width]
-        inside = cv2.dilate(polygon_mask(loop - origin, (height, width)), np.ones((3, 3), np.uint8)) > 127
+        inside = cv2.dilate(polygon_mask(loop - origin, (height, width)), np.ones((5, 5), np.uint8)) > 127
         filled = photo.copy()
         filled[origin[1] : origin[1] + height, origin[0] : origin[0] + width] = cv2.inpaint(
             patch, inside.astype(np.uint8), 3, cv2.INPAINT_TELEA
@@ -175,7 +196,7 @@ class MotionFrameRenderer:
         """
         blendshapes = np.asarray(blendshapes, np.float64)
         shape = self._deformer(blendshapes)
-        turn = rotation_matrix(np.clip(rotation, -MAX_ROTATION, MAX_ROTATION)) @ self._rotation
+        turn = rotation_matrix(self._limited(rotation)) @ self._rotation
         shift = np.asarray(translation, np.float64)
         scale = self._scale * float(np.exp(np.clip(shift[2], -0.25, 0.25)))
         place = self._translation + np.array([shift[0], shift[1], 0.0]) * FACE_HEIGHT_CM * self._scale
@@ -208,6 +229,15 @@ class MotionFrameRenderer:
             frame, face[self._mesh.mouth, :2], shape, blendshapes, opening, scale, turn, place, self._landmarks
         )
         return frame
+
+    def _limited(self, rotation: np.ndarray) -> np.ndarray:
+        """Rotation (3,) within what the photo can show: a head that is turned already turns away less."""
+        pitch, yaw, roll = np.clip(rotation, -MAX_ROTATION, MAX_ROTATION)
+        facing = rotation_vector(self._rotation)[1]
+        room = max(FREE_YAW, abs(facing))
+        total = facing + yaw
+        excess = max(0.0, abs(total) - room)
+        return np.array([pitch, yaw - np.sign(total) * (1 - BEYOND_FREE_YAW) * excess, roll])
 
     def frames(self, motion: Motion) -> Iterator[np.ndarray]:
         """The frames of a motion, one by one."""

@@ -19,7 +19,8 @@ from functools import lru_cache
 
 import numpy as np
 
-# Crown length, mesiodistal width, mesiodistal width at the neck, labiolingual depth (mm); from the midline backwards.
+# Crown length, mesiodistal width, mesiodistal width at the neck, labiolingual depth (mm); from the midline to the
+# first molar; what lies behind is never seen.
 UPPER_CROWNS = np.array(
     [
         [10.5, 8.5, 7.0, 7.0],
@@ -28,7 +29,6 @@ UPPER_CROWNS = np.array(
         [8.5, 7.0, 5.0, 9.0],
         [8.5, 7.0, 5.0, 9.0],
         [7.5, 10.0, 8.0, 11.0],
-        [7.0, 9.0, 7.0, 11.0],
     ]
 )
 LOWER_CROWNS = np.array(
@@ -39,7 +39,6 @@ LOWER_CROWNS = np.array(
         [8.5, 7.0, 5.0, 7.5],
         [8.0, 7.0, 5.0, 8.0],
         [7.5, 11.0, 9.0, 10.5],
-        [7.0, 10.5, 8.0, 10.0],
     ]
 )
 UPPER_ARCH = (6.4, 4.24)  # W, D in cm
@@ -48,8 +47,8 @@ OVERBITE, OVERJET = 0.2, 0.28  # cm: upper incisors over and in front of the low
 FREEWAY = 0.4  # cm between the teeth of a relaxed jaw
 
 # Edges of the front teeth against the plane of the bite (cm, towards the root), and how much yellower than an incisor.
-EDGE_HEIGHTS = np.array([0.0, 0.06, -0.02, 0.02, 0.04, 0.08, 0.12])
-YELLOWNESS = np.array([0.0, 0.15, 0.6, 0.35, 0.4, 0.5, 0.5])
+EDGE_HEIGHTS = np.array([0.0, 0.06, -0.02, 0.03, 0.06, 0.12])
+YELLOWNESS = np.array([0.0, 0.15, 0.6, 0.35, 0.4, 0.5])
 
 TOOTH, GUM, TONGUE = 0, 1, 2
 _SIDES = 16  # points around a crown
