@@ -52,7 +52,8 @@ NOISE = (
 # Subject's right and left: outer eye corners, mouth corners, ears, temples. See head_axis.
 SYMMETRIC_PAIRS = ((33, 263), (61, 291), (234, 454), (127, 356))
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # held while a network loads or runs: they are not thread-safe
+_stderr_lock = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,10 @@ def find_faces(picture: np.ndarray) -> list[np.ndarray]:
 def mesh_landmarks(picture: np.ndarray) -> np.ndarray | None:
     """Landmarks (478, 3) of the face nearest to the middle of a uint8 RGB picture; None if the mesh finds none."""
     height, width = picture.shape[:2]
-    models = _models()
-    with _lock, contextlib.nullcontext() if models.mesh_has_run else quiet_stderr():
-        found = models.mesh.process(picture).multi_face_landmarks or []
+    with _lock:
+        models = _models()
+        with contextlib.nullcontext() if models.mesh_has_run else quiet_stderr():
+            found = models.mesh.process(picture).multi_face_landmarks or []
         models.mesh_has_run |= bool(found)  # only with its first face has every part of it printed its noise
     scale = np.array([width, height, width], dtype=np.float64)
     faces = [np.array([(p.x, p.y, p.z) for p in face.landmark]) * scale - (0.5, 0.5, 0) for face in found]
@@ -115,7 +117,7 @@ class _Models:
 
 @functools.cache
 def _models() -> _Models:
-    """The three networks, loaded once; they are not thread-safe, so every use holds the lock."""
+    """The three networks, loaded once; to be called with the lock held."""
     with quiet_stderr():
         try:
             from mediapipe.python.solutions import face_detection, face_mesh
@@ -144,13 +146,13 @@ def _models() -> _Models:
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
     """Hold back what native code prints meanwhile, then pass on all lines but the known noise of the libraries."""
-    try:
-        sys.stderr.flush()
-        saved = os.dup(2)
-    except (OSError, ValueError, AttributeError):  # no standard error at all, as under pythonw
-        yield
-        return
-    with tempfile.TemporaryFile() as held:
+    with _stderr_lock, tempfile.TemporaryFile() as held:
+        try:
+            sys.stderr.flush()
+            saved = os.dup(2)
+        except (OSError, ValueError, AttributeError):  # no standard error at all, as under pythonw
+            yield
+            return
         os.dup2(held.fileno(), 2)
         try:
             yield
@@ -205,23 +207,22 @@ def _detect_tile(picture: np.ndarray, left: int, top: int, side: int, scale: flo
     tile[y : y + part.shape[0], x : x + part.shape[1]] = part
     if side > 384:  # twice what the larger detector sees
         tile = cv2.resize(tile, (384, 384), interpolation=cv2.INTER_AREA)
-    found = []
-    for detector in _models().detectors:
-        with _lock:
-            detections = detector.process(tile).detections or []
-        for detection in detections:
-            box = detection.location_data.relative_bounding_box
-            right_eye, left_eye = detection.location_data.relative_keypoints[:2]
-            found.append(
-                _Candidate(
-                    x=(left + (box.xmin + box.width / 2) * side) * scale,
-                    y=(top + (box.ymin + box.height / 2) * side) * scale,
-                    side=max(box.width, box.height) * side * scale,
-                    roll=float(np.arctan2(left_eye.y - right_eye.y, left_eye.x - right_eye.x)),
-                    score=detection.score[0],
-                )
+    with _lock:
+        detections = [found for detector in _models().detectors for found in detector.process(tile).detections or []]
+    candidates = []
+    for detection in detections:
+        box = detection.location_data.relative_bounding_box
+        right_eye, left_eye = detection.location_data.relative_keypoints[:2]
+        candidates.append(
+            _Candidate(
+                x=(left + (box.xmin + box.width / 2) * side) * scale,
+                y=(top + (box.ymin + box.height / 2) * side) * scale,
+                side=max(box.width, box.height) * side * scale,
+                roll=float(np.arctan2(left_eye.y - right_eye.y, left_eye.x - right_eye.x)),
+                score=detection.score[0],
             )
-    return found
+        )
+    return candidates
 
 
 def _confirm(picture: np.ndarray, candidates: list[_Candidate]) -> list[np.ndarray]:

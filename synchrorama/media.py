@@ -48,6 +48,7 @@ RECORDING_FORMATS = (
 # Timestamps decide what is heard when: a gap is filled with silence and an overlap cut, in the samples that are
 # analysed and in the sound track alike, so that lips and sound cannot drift apart.
 SOUND_TIMING = "aresample=async=1:first_pts=0"
+FFMPEG_QUIET = ("-hide_banner", "-nostdin", "-loglevel", "error")
 
 
 @dataclass(frozen=True)
@@ -189,10 +190,7 @@ def _unreadable_photo(path: Path) -> str:
 
 def _existing_file(source: str | os.PathLike[str], what: str, max_bytes: int) -> Path:
     path = Path(source)
-    try:
-        size = path.stat().st_size if path.is_file() else -1
-    except OSError:
-        size = -1
+    size = path.stat().st_size if path.is_file() else -1
     if size < 0 or not os.access(path, os.R_OK):
         raise InputError(f"The {what} file does not exist or may not be read; please check its path.")
     if size == 0:
@@ -210,7 +208,7 @@ def read_speech(source: str | os.PathLike[str], max_seconds: float = MAX_SPEECH_
     """
     path = _existing_file(source, "recording", MAX_SPEECH_BYTES)
     command = [
-        *_ffmpeg("error"), *_recording_input(path), "-map", "0:a:0", "-af", SOUND_TIMING,
+        ffmpeg_path(), *FFMPEG_QUIET, *local_input(path), "-map", "0:a:0", "-af", SOUND_TIMING,
         "-t", f"{max_seconds + 1:.3f}", "-ac", "1", "-ar", str(SPEECH_SAMPLE_RATE), "-f", "f32le", "pipe:1",
     ]  # fmt: skip
     try:
@@ -242,17 +240,16 @@ def read_speech(source: str | os.PathLike[str], max_seconds: float = MAX_SPEECH_
 
 
 @functools.cache
-def _ffmpeg_path() -> str:
+def ffmpeg_path() -> str:
+    """The ffmpeg that imageio-ffmpeg carries."""
     return imageio_ffmpeg.get_ffmpeg_exe()
 
 
-def _ffmpeg(log_level: str) -> list[str]:
-    return [_ffmpeg_path(), "-hide_banner", "-nostdin", "-loglevel", log_level]
-
-
-def _recording_input(path: Path) -> list[str]:
+def local_input(path: str | os.PathLike[str]) -> list[str]:
+    """Arguments that make a sound or video file an input of ffmpeg, and nothing else whatever it is called or holds."""
     # "file:" and an absolute path: no name can be taken for an option or for another protocol.
-    return ["-protocol_whitelist", "file", "-format_whitelist", RECORDING_FORMATS, "-i", f"file:{path.absolute()}"]
+    location = f"file:{os.path.abspath(path)}"
+    return ["-protocol_whitelist", "file", "-format_whitelist", RECORDING_FORMATS, "-i", location]
 
 
 class VideoWriter:
@@ -383,10 +380,10 @@ class VideoWriter:
     def _command(self) -> list[str]:
         metadata = [text for key, value in self.metadata.items() for text in ("-metadata", f"{key}={value}")]
         return [
-            *_ffmpeg("error"), "-y",
+            ffmpeg_path(), *FFMPEG_QUIET, "-y",
             "-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", f"{self.width}x{self.height}",
             "-framerate", str(FRAMES_PER_SECOND), "-i", "pipe:0",
-            *_recording_input(self.speech.source),
+            *local_input(self.speech.source),
             "-map", "0:v:0", "-map", "1:a:0", "-map_metadata", "-1", "-map_chapters", "-1", *metadata,
             # BT.601 is what players and OpenCV assume for small pictures; the tags tell the others.
             "-vf", "scale=out_color_matrix=smpte170m:out_range=tv,format=yuv420p,setparams="
