@@ -165,7 +165,7 @@ def _array_to_rgb(array: np.ndarray) -> np.ndarray:
         raise InputError("A picture given as an array must be of type uint8, uint16 or floating point.")
     array = array.astype(np.uint8)
     if array.shape[2] == 4:
-        return np.array(_image_to_rgb(Image.fromarray(array, "RGBA")))
+        return np.array(_image_to_rgb(Image.fromarray(array)))
     return np.repeat(array, 3, axis=2) if array.shape[2] == 1 else np.ascontiguousarray(array).copy()
 
 
@@ -219,12 +219,10 @@ def read_speech(source: str | os.PathLike[str], max_seconds: float = MAX_SPEECH_
     if "matches no streams" in messages:
         raise InputError("The file has no sound; please give a recording, or a video with a sound track.")
     samples = np.frombuffer(done.stdout, dtype="<f4", count=len(done.stdout) // 4)
-    if not len(samples) and done.returncode == 0:
-        raise InputError("The recording holds no sound at all; please choose another one.")
-    if not len(samples):
-        raise InputError("The file is not a recording that can be decoded; please give a WAV, MP3, M4A or OGG file.")
     samples = np.clip(np.nan_to_num(samples), -1, 1).astype(np.float32)
     seconds = len(samples) / SPEECH_SAMPLE_RATE
+    if seconds < MIN_SPEECH_SECONDS and done.returncode != 0:  # even noise holds now and then what looks like a frame
+        raise InputError("The file is not a recording that can be decoded; please give a WAV, MP3, M4A or OGG file.")
     if seconds < MIN_SPEECH_SECONDS:
         raise InputError(
             f"The recording lasts only {seconds:.2f} seconds; at least {MIN_SPEECH_SECONDS} seconds are needed."
