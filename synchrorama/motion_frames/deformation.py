@@ -32,8 +32,10 @@ SUBNASALE = 2  # the landmark under the nose, which speech does not move
 # The photo's own mouth expression that stays while the person speaks.
 KEPT_EXPRESSION = ("mouthSmile", "mouthFrown", "mouthDimple", "mouthLeft", "mouthRight")
 ROUNDING = ("mouthPucker", "mouthFunnel")
-ROUNDING_SOFTENS = 0.8  # share of the kept expression that goes when the mouth is fully rounded
-CLOSING_SOFTENS = 0.3  # share of a broad, open smile that goes when the lips shut
+ROUNDING_SOFTENS = 0.75  # share of the kept expression that goes when the mouth is fully rounded
+ROUND_FROM, ROUND_AT = 0.1, 0.8  # sum of the rounding coefficients where this starts and is complete
+CLOSING_SOFTENS = 0.15  # share of a broad, open smile that goes when the lips shut
+MAX_COEFFICIENT = 1.1  # of the spoken and the kept expression together
 SHUT_BELOW, OPEN_ABOVE = 0.12, 0.3  # cm of lip gap: what counts as shut in a photo, and as surely open
 
 
@@ -54,6 +56,9 @@ class FaceDeformer:
         # Lids are moved by their geometry, so the blink shapes of other people must not act as well.
         for name in ("eyeBlinkLeft", "eyeBlinkRight"):
             self._basis[BLENDSHAPE_INDEX[name]] = 0
+        # Shapes fitted to tracked faces carry a trace of what brows and upper lids did meanwhile.
+        eyes = shape[[right, left], 1].mean()
+        self._basis[list(MOUTH_AND_JAW)] *= smoothstep((eyes + 0.2 - shape[:, 1]) / 1.5)[None, :, None]
         self._basis = self._basis.reshape(len(BLENDSHAPE_NAMES), -1)
 
         self._photo = np.zeros(len(BLENDSHAPE_NAMES))
@@ -88,11 +93,12 @@ class FaceDeformer:
         """(52,) coefficients → (468, 3) canonical shape in cm."""
         blendshapes = np.asarray(blendshapes, np.float64)
         gaps = self.intended_lip_gaps(blendshapes)
-        rounding = min(1.0, sum(max(0.0, blendshapes[BLENDSHAPE_INDEX[name]]) for name in ROUNDING))
+        rounding = sum(max(0.0, blendshapes[BLENDSHAPE_INDEX[name]]) for name in ROUNDING)
+        rounding = float(smoothstep((rounding - ROUND_FROM) / (ROUND_AT - ROUND_FROM)))
         shut = 1 - float(smoothstep(gaps.max() / OPEN_ABOVE))
         softened = (1 - ROUNDING_SOFTENS * rounding) * (1 - CLOSING_SOFTENS * shut * (1 - self.photo_shut))
         own = softened * self._expression + (1 - rounding) * shut * self._relaxed
-        wanted = blendshapes + own * (1 - np.clip(blendshapes, 0, 1))
+        wanted = np.minimum(blendshapes + own, np.maximum(blendshapes, MAX_COEFFICIENT))
         shape = self.shape + ((wanted - self._photo) @ self._basis).reshape(-1, 3)
 
         intended = gaps + self._shut_gaps * (1 - smoothstep(gaps / OPEN_ABOVE))

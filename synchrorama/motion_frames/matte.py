@@ -9,8 +9,8 @@ import numpy as np
 
 from synchrorama.motion_frames.drawing import polygon_mask, smoothstep
 
-SOLID_RIM = 1.5  # pixels around the person that still belong to the moving layer, as the matte is that coarse
-SOFT_RIM = 4.0  # pixels over which the layer then fades into the background
+SOLID_RIM = 2.5  # pixels around the person that still belong to the moving layer, as the matte is that coarse
+SOFT_RIM = 3.0  # pixels over which the layer then fades into the background
 FACE_COVER = 0.9  # share of the face that a believable matte covers
 
 
@@ -23,8 +23,8 @@ def split_layers(photo: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, 
 
     Returns:
         opacity: (H, W) uint8, 255 on the person; 255 everywhere when no believable outline is found.
-        background: (H, W, 3) uint8; the photo where opacity is 0, filled in from around elsewhere. So the opaque
-            layer over the background is the photo again, exactly.
+        background: (H, W, 3) uint8; filled in from around where the person is opaque, the photo elsewhere. So the
+            person over the background is the photo again, exactly.
     """
     whole = np.full(photo.shape[:2], 255, np.uint8)
     mask = _person_mask(photo)
@@ -43,7 +43,7 @@ def split_layers(photo: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, 
         return whole, photo.copy()
     distance = cv2.distanceTransform((~solid).astype(np.uint8), cv2.DIST_L2, 5)
     opacity = 1 - smoothstep((distance - SOLID_RIM) / SOFT_RIM)
-    return np.round(255 * opacity).astype(np.uint8), _fill(photo, opacity > 0)
+    return np.round(255 * opacity).astype(np.uint8), _fill(photo, opacity >= 1)
 
 
 def _person_mask(photo: np.ndarray) -> np.ndarray | None:

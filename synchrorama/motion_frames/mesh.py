@@ -29,7 +29,7 @@ class FaceMesh:
     triangles: np.ndarray
     """(F, 3) int32 skin triangles over the refined vertices."""
     hole_triangles: np.ndarray
-    """(H, 3) int32 coarse triangles that fill mouth and eyes; they colour what lies under the edge of a hole."""
+    """(H, 3) int32 triangles across mouth and eyes; they colour what lies under the edge of a hole."""
     outline: np.ndarray
     """(B,) refined vertices around the face, in order."""
     mouth: np.ndarray
@@ -80,7 +80,9 @@ def _build_face_mesh(triangle_bytes: bytes) -> FaceMesh:
     return FaceMesh(
         refine=refine.astype(np.float32),
         triangles=triangles.astype(np.int32),
-        hole_triangles=coarse[fills_hole].astype(np.int32),
+        hole_triangles=np.concatenate(
+            [_strip_across(loop_through(a), a, b) for a, b in zip(SHARP_CORNERS[::2], SHARP_CORNERS[1::2], strict=True)]
+        ).astype(np.int32),
         outline=loop_through(FACE_OVAL[0]),
         mouth=loop_through(INNER_LIPS[0]),
         eyes=(loop_through(RIGHT_EYE[0]), loop_through(LEFT_EYE[0])),
@@ -151,6 +153,20 @@ def _boundary_loops(triangles: np.ndarray) -> list[np.ndarray]:
             vertex = follow.pop(vertex)
         loops.append(np.array(loop))
     return loops
+
+
+def _strip_across(loop: np.ndarray, first: int, second: int) -> np.ndarray:
+    """Triangles between the two chains of a loop that run from corner ``first`` to corner ``second``."""
+    loop = np.roll(loop, -int(np.flatnonzero(loop == first)[0]))
+    turn = int(np.flatnonzero(loop == second)[0])
+    one, other = loop[: turn + 1], np.r_[loop[:1], loop[turn:][::-1]]
+    # Chains of different length are paired by their relative position.
+    steps = max(len(one), len(other))
+    one = one[np.rint(np.linspace(0, len(one) - 1, steps)).astype(int)]
+    other = other[np.rint(np.linspace(0, len(other) - 1, steps)).astype(int)]
+    return np.concatenate(
+        [np.stack([one[:-1], one[1:], other[:-1]], axis=1), np.stack([one[1:], other[1:], other[:-1]], axis=1)]
+    )
 
 
 def build_outer_mesh(outline: np.ndarray, width: int, height: int) -> OuterMesh:

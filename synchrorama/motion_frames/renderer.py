@@ -24,6 +24,7 @@ BEYOND_FREE_YAW = 0.4
 MODEL_DEPTH = 0.7  # how much of a landmark's depth comes from the fitted face model instead of the detector
 MAX_INSET = 0.15  # share of the way to the middle of the face that a landmark may be pulled inwards
 INSET_MARGIN = 4  # pixels inside the person's outline where it then lies
+OUTLINE_STAYS = 0.75  # how much the outline behaves like that of a cylinder
 OUTLINE_RIM = 2.5  # cm inside the outline over which the face bends back to it
 FACE_IN_FRONT = 2.0  # pixels that the face is nearer than what surrounds it
 EXPRESSION_REACH = 2.2  # cm around the face that expressions pull along
@@ -101,7 +102,9 @@ class MotionFrameRenderer:
         distance = np.linalg.norm(shape[:, None, :2] - oval[None, :, :2], axis=2).min(axis=1)
         aside = np.abs(shape[:, 0] - oval[:, 0].mean()) / (np.ptp(oval[:, 0]) / 2)
         below_eyes = 1 - smoothstep((shape[:, 1] - shape[list(EYE_OUTER_CORNERS), 1].mean() + 2.5) / 2)
-        weight = smoothstep((aside - 0.35) / 0.4) * (1 - smoothstep(distance / OUTLINE_RIM)) * below_eyes
+        weight = (
+            OUTLINE_STAYS * smoothstep((aside - 0.35) / 0.4) * (1 - smoothstep(distance / OUTLINE_RIM)) * below_eyes
+        )
         depth = shape[:, 2] + weight * (np.minimum(shape[:, 2], oval[:, 2].min()) - shape[:, 2])
         return self._unproject(pixels, depth)
 
