@@ -40,7 +40,11 @@ MESH_CROP_SCALE = 2.2
 COARSE_SIDE = 1280
 # A face of 64 pixels is a tenth of a tile of this side: well within reach of both detectors.
 FINEST_TILE = 640
+MAX_TILES = 400
 MAX_CANDIDATES = 40
+# Faces that lie or stand on their heads are found too, but wrongly and with scores below this: measured on 67 photos,
+# the surest detection scores 0.90 to 0.98 upright and at most 0.83 upside down. Lying faces come out right either way.
+SURE_SCORE = 0.88
 # What the libraries print at every start, good or bad; see quiet_stderr.
 NOISE = (
     b"Created TensorFlow Lite XNNPACK delegate",
@@ -73,12 +77,15 @@ def find_faces(picture: np.ndarray) -> list[np.ndarray]:
     Coordinates are pixels of the picture, (0, 0) being the centre of the top left pixel; z has the same unit and
     points away from the camera. The list is empty when there is no face.
     """
-    for quarter_turns in (0, 1, 3, 2):  # a photo lying on its side is tried only when it shows no upright face
+    best_score, best = 0.0, []
+    for quarter_turns in range(4):
         turned = np.ascontiguousarray(np.rot90(picture, quarter_turns))
-        faces = _find_upright_faces(turned)
-        if faces:
-            return [_turn_back(face, quarter_turns, turned.shape) for face in faces]
-    return []
+        faces, score = _find_upright_faces(turned, thorough=quarter_turns == 0)
+        if score > best_score:
+            best_score, best = score, [_turn_back(found, quarter_turns, turned.shape) for found in faces]
+        if best_score > SURE_SCORE:
+            break
+    return best
 
 
 def mesh_landmarks(picture: np.ndarray) -> np.ndarray | None:
@@ -167,18 +174,22 @@ def quiet_stderr() -> Iterator[None]:
                     os.write(2, line)
 
 
-def _find_upright_faces(picture: np.ndarray) -> list[np.ndarray]:
+def _find_upright_faces(picture: np.ndarray, thorough: bool) -> tuple[list[np.ndarray], float]:
+    """Faces, largest first, and the score of the surest detection among them.
+
+    If there is none at first sight, ``thorough`` goes on to search for faces far smaller than the picture.
+    """
     scale = min(1.0, COARSE_SIDE / max(picture.shape[:2]))
     coarse = picture if scale == 1 else cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     candidates = _detect_tile(coarse, 0, 0, max(coarse.shape[:2]), 1 / scale)
     candidates += _detect_tile(coarse, *_margin(coarse), 1 / scale)
     candidates += _detect_tiles(coarse, min(coarse.shape[:2]) // 2, 1 / scale)
-    faces = _confirm(picture, candidates)
-    tile = min(picture.shape[:2]) // 4
-    while not faces and tile >= FINEST_TILE / 2:
-        faces = _confirm(picture, _detect_tiles(picture, tile, 1.0))
+    faces, score = _confirm(picture, candidates)
+    tile, area = min(picture.shape[:2]) // 4, picture.shape[0] * picture.shape[1]
+    while thorough and not faces and tile >= FINEST_TILE / 2 and 4 * area / tile**2 < MAX_TILES:
+        faces, score = _confirm(picture, _detect_tiles(picture, tile, 1.0))
         tile //= 2
-    return faces
+    return faces, score
 
 
 def _margin(picture: np.ndarray) -> tuple[int, int, int]:
@@ -225,9 +236,13 @@ def _detect_tile(picture: np.ndarray, left: int, top: int, side: int, scale: flo
     return candidates
 
 
-def _confirm(picture: np.ndarray, candidates: list[_Candidate]) -> list[np.ndarray]:
-    """Landmarks of the candidates in which the face mesh sees a face too; each face once, the largest first."""
+def _confirm(picture: np.ndarray, candidates: list[_Candidate]) -> tuple[list[np.ndarray], float]:
+    """Landmarks of the candidates in which the face mesh sees a face too; each face once, the largest first.
+
+    Also the best score of those candidates.
+    """
     faces: list[np.ndarray] = []
+    score = 0.0
     for candidate in _distinct(candidates):
         scale = MESH_CROP / (MESH_CROP_SCALE * candidate.side)
         cosine, sine = scale * np.cos(candidate.roll), scale * np.sin(candidate.roll)
@@ -240,7 +255,8 @@ def _confirm(picture: np.ndarray, candidates: list[_Candidate]) -> list[np.ndarr
         inside = np.linalg.norm(landmarks[:, :2].mean(axis=0) - (candidate.x, candidate.y)) < candidate.side
         if inside and all(overlap(face_box(landmarks), face_box(face)) < 0.3 for face in faces):
             faces.append(landmarks)
-    return sorted(faces, key=lambda face: -_area(face_box(face)))
+            score = max(score, candidate.score)
+    return sorted(faces, key=lambda face: -_area(face_box(face))), score
 
 
 def _distinct(candidates: list[_Candidate]) -> list[_Candidate]:
