@@ -38,8 +38,9 @@ MESH_CROP = 256
 # Detector boxes span brows to chin; the mesh finds a face best that fills about half of its picture.
 MESH_CROP_SCALE = 2.2
 COARSE_SIDE = 1280
-# A face of 64 pixels is a tenth of a tile of this side: well within reach of both detectors.
-FINEST_TILE = 640
+TILE = 384  # twice what the larger detector sees
+# In large pictures without a face at first sight, tiles of down to this many pixels are looked at.
+FINEST_TILE = 320
 MAX_TILES = 400
 MAX_CANDIDATES = 40
 # Faces that lie or stand on their heads are found too, but wrongly and with scores below this: measured on 67 photos,
@@ -77,15 +78,22 @@ def find_faces(picture: np.ndarray) -> list[np.ndarray]:
     Coordinates are pixels of the picture, (0, 0) being the centre of the top left pixel; z has the same unit and
     points away from the camera. The list is empty when there is no face.
     """
+    coarse, scale = _reduced(picture, COARSE_SIDE / max(picture.shape[:2]))
     best_score, best = 0.0, []
     for quarter_turns in range(4):
-        turned = np.ascontiguousarray(np.rot90(picture, quarter_turns))
-        faces, score = _find_upright_faces(turned, thorough=quarter_turns == 0)
+        turned = np.ascontiguousarray(np.rot90(coarse, quarter_turns))
+        faces, score = _confirm(turned, _candidates_at_first_sight(turned))
         if score > best_score:
             best_score, best = score, [_turn_back(found, quarter_turns, turned.shape) for found in faces]
         if best_score > SURE_SCORE:
             break
-    return best
+    side, area = min(picture.shape[:2]) // 4, picture.shape[0] * picture.shape[1]
+    while not best and side >= FINEST_TILE and 4 * area / side**2 < MAX_TILES:
+        reduced, scale = _reduced(picture, TILE / side)
+        best, _ = _confirm(reduced, _candidates_in_tiles(reduced, TILE))
+        side //= 2
+    to_picture = np.concatenate([np.diag(1 / scale), (0.5 / scale - 0.5)[:, None]], axis=1)  # about pixel centres
+    return [transform(found, to_picture) for found in best]
 
 
 def mesh_landmarks(picture: np.ndarray) -> np.ndarray | None:
@@ -174,22 +182,21 @@ def quiet_stderr() -> Iterator[None]:
                     os.write(2, line)
 
 
-def _find_upright_faces(picture: np.ndarray, thorough: bool) -> tuple[list[np.ndarray], float]:
-    """Faces, largest first, and the score of the surest detection among them.
+def _reduced(picture: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """The picture made smaller (never larger) by about this scale, and the exact scales (x, y)."""
+    if scale >= 1:
+        return picture, np.ones(2)
+    height, width = picture.shape[:2]
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.divide(size, (width, height))
 
-    If there is none at first sight, ``thorough`` goes on to search for faces far smaller than the picture.
-    """
-    scale = min(1.0, COARSE_SIDE / max(picture.shape[:2]))
-    coarse = picture if scale == 1 else cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    candidates = _detect_tile(coarse, 0, 0, max(coarse.shape[:2]), 1 / scale)
-    candidates += _detect_tile(coarse, *_margin(coarse), 1 / scale)
-    candidates += _detect_tiles(coarse, min(coarse.shape[:2]) // 2, 1 / scale)
-    faces, score = _confirm(picture, candidates)
-    tile, area = min(picture.shape[:2]) // 4, picture.shape[0] * picture.shape[1]
-    while thorough and not faces and tile >= FINEST_TILE / 2 and 4 * area / tile**2 < MAX_TILES:
-        faces, score = _confirm(picture, _detect_tiles(picture, tile, 1.0))
-        tile //= 2
-    return faces, score
+
+def _candidates_at_first_sight(picture: np.ndarray) -> list[_Candidate]:
+    return [
+        *_detect(picture, 0, 0, max(picture.shape[:2])),
+        *_detect(picture, *_margin(picture)),
+        *_candidates_in_tiles(picture, min(picture.shape[:2]) // 2),
+    ]
 
 
 def _margin(picture: np.ndarray) -> tuple[int, int, int]:
@@ -199,25 +206,26 @@ def _margin(picture: np.ndarray) -> tuple[int, int, int]:
     return (width - side) // 2, (height - side) // 2, side
 
 
-def _detect_tiles(picture: np.ndarray, side: int, scale: float) -> list[_Candidate]:
-    """Squares of this side all over the picture, each overlapping its neighbours by half."""
+def _candidates_in_tiles(picture: np.ndarray, side: int) -> list[_Candidate]:
+    """What is seen in squares of this side all over the picture, each overlapping its neighbours by half."""
     height, width = picture.shape[:2]
+    side = min(side, height, width)
     if side < 48:
         return []
     columns = np.linspace(0, width - side, int(np.ceil(2 * width / side)) - 1).astype(int)
     rows = np.linspace(0, height - side, int(np.ceil(2 * height / side)) - 1).astype(int)
-    return [found for y in rows for x in columns for found in _detect_tile(picture, x, y, side, scale)]
+    return [found for y in rows for x in columns for found in _detect(picture, x, y, side)]
 
 
-def _detect_tile(picture: np.ndarray, left: int, top: int, side: int, scale: float) -> list[_Candidate]:
+def _detect(picture: np.ndarray, left: int, top: int, side: int) -> list[_Candidate]:
     """Both detectors on one square of the picture; what lies outside of the picture is black."""
     height, width = picture.shape[:2]
     part = picture[max(top, 0) : max(min(top + side, height), 0), max(left, 0) : max(min(left + side, width), 0)]
     tile = np.zeros((side, side, 3), dtype=np.uint8)
     y, x = max(-top, 0), max(-left, 0)
     tile[y : y + part.shape[0], x : x + part.shape[1]] = part
-    if side > 384:  # twice what the larger detector sees
-        tile = cv2.resize(tile, (384, 384), interpolation=cv2.INTER_AREA)
+    if side > TILE:
+        tile = cv2.resize(tile, (TILE, TILE), interpolation=cv2.INTER_AREA)
     with _lock:
         detections = [found for detector in _models().detectors for found in detector.process(tile).detections or []]
     candidates = []
@@ -226,9 +234,9 @@ def _detect_tile(picture: np.ndarray, left: int, top: int, side: int, scale: flo
         right_eye, left_eye = detection.location_data.relative_keypoints[:2]
         candidates.append(
             _Candidate(
-                x=(left + (box.xmin + box.width / 2) * side) * scale,
-                y=(top + (box.ymin + box.height / 2) * side) * scale,
-                side=max(box.width, box.height) * side * scale,
+                x=left + (box.xmin + box.width / 2) * side,
+                y=top + (box.ymin + box.height / 2) * side,
+                side=max(box.width, box.height) * side,
                 roll=float(np.arctan2(left_eye.y - right_eye.y, left_eye.x - right_eye.x)),
                 score=detection.score[0],
             )
