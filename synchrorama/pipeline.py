@@ -78,7 +78,8 @@ class SynchroRaMaPipeline:
     def a2m(self) -> A2M:
         from .a2m import A2M
 
-        return A2M.from_pretrained(self._subfolder("a2m")).eval()
+        # False says what is so without the package accelerate anyway, and spares its advertisement
+        return A2M.from_pretrained(self._subfolder("a2m"), low_cpu_mem_usage=False).eval()
 
     def _subfolder(self, name: str) -> Path:
         folder = self.folder / name

@@ -17,7 +17,7 @@ README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 # How packages are called when they are imported, where that differs from their name on the index.
 IMPORT_NAMES = {
-    "pillow": "PIL", "imageio-ffmpeg": "imageio_ffmpeg", "opencv-contrib-python": "cv2",
+    "pillow": "PIL", "imageio-ffmpeg": "imageio_ffmpeg", "opencv-contrib-python": "cv2", "scikit-image": "skimage",
 }  # fmt: skip
 TOOLS = {"ruff"}  # run, not imported
 # gradio brings its client; spaces exists on Spaces only, and the page does without it
