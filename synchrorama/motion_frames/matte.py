@@ -9,8 +9,8 @@ import numpy as np
 
 from synchrorama.motion_frames.drawing import polygon_mask, smoothstep
 
-SOLID_RIM = 2.5  # pixels around the person that still belong to the moving layer, as the matte is that coarse
-SOFT_RIM = 3.0  # pixels over which the layer then fades into the background
+SOLID_RIM = 4.0  # pixels around the person that still belong to the moving layer, as the matte is that coarse
+SOFT_RIM = 4.0  # pixels over which the layer then fades into the background
 FACE_COVER = 0.9  # share of the face that a believable matte covers
 
 

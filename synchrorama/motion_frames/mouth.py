@@ -18,13 +18,14 @@ from synchrorama.motion_frames.teeth import FREEWAY, OVERBITE, OVERJET, TONGUE, 
 
 LUMINANCE = np.array([0.299, 0.587, 0.114])
 JAW_JOINT = np.array([0.0, 0.5, -3.0])  # canonical cm
-TEETH_PER_CHIN = 1.15  # soft tissue of the chin lags behind the bone
+TEETH_PER_CHIN = 1.45  # the skin of the chin lags behind the bone
 CHIN = (152, 148, 377, 175, 171, 396, 199)
 INCISORS_BELOW_LIP = 0.2  # cm of the upper incisors that relaxed, parted lips show
-LOWER_INCISORS_ABOVE_LIP = 0.08  # cm of the lower incisors that they show
+LOWER_INCISORS_ABOVE_LIP = 0.05  # cm of the lower incisors that they show
 TEETH_BEHIND_LIPS = 0.42  # cm
 LIGHT = np.array([0.0, 0.3, 0.95])  # where the light in the mouth comes from
-ENAMEL, GUM_PINK, TONGUE_PINK = np.array([1.02, 0.98, 0.88]), np.array([190, 105, 108.0]), np.array([188, 98, 100.0])
+LIGHT_ON_TONGUE = np.array([0.0, 0.75, 0.65])
+ENAMEL, GUM_PINK, TONGUE_PINK = np.array([1.05, 0.99, 0.90]), np.array([190, 105, 108.0]), np.array([188, 98, 100.0])
 CAVITY = np.array([58, 20, 20.0])
 OWN_TEETH_SHARE = 0.3  # of the opening that must look like teeth
 OWN_TEETH_FROM = 0.25  # cm of lip gap in the photo from which its own mouth interior is used
@@ -118,12 +119,13 @@ class Mouth:
         base = np.where(model.tissue[:, None] == TOOTH, tooth_color, gum)
         base = np.where(model.tissue[:, None] == TONGUE, tongue, base)
 
-        facing = np.clip(model.normals @ (LIGHT / np.linalg.norm(LIGHT)), 0, 1)
+        light = np.where(model.tissue[:, None] == TONGUE, LIGHT_ON_TONGUE, LIGHT)
+        facing = np.clip((model.normals * light).sum(axis=1) / np.linalg.norm(light, axis=1), 0, 1)
         depth = np.clip(1 + model.vertices[:, 2] / 4.6, 0.12, 1)  # light that reaches this far back
         reach = np.where(model.tissue == TOOTH, depth**1.2, 0.12 + 0.95 * depth)
         warmth = np.array([1.0, 1.18, 1.25])  # what is lit by the mouth itself turns reddish
         reach = np.where((model.tissue == TOOTH) & model.of_jaw, 0.93 * reach, reach)  # under the upper lip's shadow
-        ambient = np.where(model.tissue == TOOTH, 0.55, 0.40)
+        ambient = np.where(model.tissue == TOOTH, 0.6, 0.25)
         lit = (ambient + (1 - ambient) * facing)[:, None] * reach[:, None] ** warmth
         gloss = np.where(model.tissue == TOOTH, 14.0, 10.0) * np.clip(facing - 0.93, 0, 1) / 0.07
         gloss = gloss * depth**3 * np.clip(bright / 210, 0.3, 1)
@@ -155,7 +157,7 @@ class Mouth:
         raised = mask.copy()
         for _ in range(int(0.3 * self._pixels_per_cm)):
             raised[:-1] = np.maximum(raised[:-1], raised[1:])
-        opacity = cv2.GaussianBlur(raised.astype(np.float32) * enamel, (0, 0), 1.0)
+        opacity = cv2.GaussianBlur(raised.astype(np.float32) * enamel, (0, 0), 1.5)
         return {"patch": patch, "opacity": opacity, "origin": origin, "tooth": tooth * 1.03}
 
     def _align_with_own_teeth(self) -> None:
