@@ -184,14 +184,14 @@ class A2M(ModelMixin, ConfigMixin):
         latent_channels: int = 16,
         latent_stride: int = 8,
         flow_layers: int = 4,
-        audio_context: int = 32,
+        audio_channels: int = 32,
     ) -> None:
         super().__init__()
         self.lips = LipDecoder(channels, tuple(dilations))
-        self.audio_context = nn.Conv1d(channels, audio_context, 1)
-        self.posterior = PosteriorEncoder(audio_context, face_channels, latent_channels)
-        self.prior = VPFlow(latent_channels, audio_context, face_channels, flow_layers)
-        self.face = FaceDecoder(latent_channels, audio_context, face_channels)
+        self.audio_features = nn.Conv1d(channels, audio_channels, 1)
+        self.posterior = PosteriorEncoder(audio_channels, face_channels, latent_channels)
+        self.prior = VPFlow(latent_channels, audio_channels, face_channels, flow_layers)
+        self.face = FaceDecoder(latent_channels, audio_channels, face_channels)
         self.register_buffer("lip_gap_gain", torch.zeros(52))  # cm per unit, from the motion space
         self.register_buffer("face_mean", torch.zeros(FACE_CHANNELS))
         self.register_buffer("face_std", torch.ones(FACE_CHANNELS))
@@ -232,7 +232,7 @@ class A2M(ModelMixin, ConfigMixin):
         style[:, 0] = float(np.log(np.clip(expressiveness, 0.5, 1.6)))
         style[:, -1] = 1.0 - 0.5 * articulation
         lips = self.lips(mel, style.to(mel))
-        context = self.audio_context(lips["features"])
+        context = self.audio_features(lips["features"])
         pooled = self.pooled_audio(context)
         noise = torch.randn(1, self.config.latent_channels, pooled.shape[-1], generator=random) * motion_diversity
         face = self.face(self.prior.inverse(noise.to(mel), pooled), context)[0].T

@@ -18,11 +18,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, IterableDataset
 
-from synchrorama.a2m import A2M, normalised_mel
+from synchrorama.a2m import A2M, LipDecoder, normalised_mel
 from synchrorama.blendshapes import MOUTH_AND_JAW, MotionSpace, lip_gap, mouth_width
 from synchrorama.face_topology import LIPS
+from synchrorama.motion import Motion
 from synchrorama.training import teacher
 from synchrorama.training.datasets import (
     Noises,
@@ -36,6 +38,7 @@ from synchrorama.training.datasets import (
 from synchrorama.visemes import lip_gap_gain
 
 _FACE_SIGMA = 0.5  # spread that the face decoder leaves unexplained, in normalised units
+_AVERAGE_DECAY = 0.998
 _FITTED_TABLE_GAIN = 1.12  # ridge regression shrinks; this restores the tracked amplitude
 
 
@@ -50,6 +53,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--joint-steps", type=int, default=3500, help="steps on teacher and clips")
     parser.add_argument("--face-steps", type=int, default=2500, help="steps of the VAE and its prior")
     parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--noise-sounds", type=int, default=100, help="synthetic noises, and as many pieces of music")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--resume", type=Path, help="start from this folder instead of from scratch")
@@ -60,32 +64,36 @@ def main(argv: list[str] | None = None) -> None:
     space = MotionSpace.from_pretrained(options.motion_space)
     clips = load_clips(options.clips, space, options.offsets, ("train", "generated"))
     development = load_clips(options.clips, space, options.offsets, ("dev",))
-    table = viseme_table(clips, space)
-    phonetic = load_phonetic(options.speech, space, table)
-    minutes = [sum(map(len, sequences)) / 1500 for sequences in (clips, phonetic)]
-    print(f"{len(clips)} clips ({minutes[0]:.1f} min), {len(phonetic)} utterances ({minutes[1]:.1f} min)", flush=True)
-
+    print(f"{len(clips)} clips, {sum(map(len, clips)) / 1500:.1f} min", flush=True)
     network = A2M.from_pretrained(options.resume) if options.resume else A2M()
     network.lip_gap_gain.copy_(torch.from_numpy(lip_gap_gain(space)))
-    noises = Noises(np.random.default_rng(options.seed))
+    if options.teacher_steps or options.joint_steps:
+        _lip_stages(options, network, clips, development, space)
+    if options.face_steps:
+        train_face(network, clips, development, options.face_steps, options.seed)
+    network.eval().save_pretrained(options.output)
+    print(json.dumps(measure_lips(network.lips, development, space)))
+
+
+def _lip_stages(
+    options: argparse.Namespace, network: A2M, clips: list[Sequence], development: list[Sequence], space: MotionSpace
+) -> None:
+    """First the phonetic teacher alone, then teacher and clips in equal shares."""
+    phonetic = load_phonetic(options.speech, space, viseme_table(clips, space))
+    print(f"{len(phonetic)} utterances, {sum(map(len, phonetic)) / 1500:.1f} min", flush=True)
+    noises = Noises(np.random.default_rng(options.seed), options.noise_sounds)
     losses = LipLosses(space)
-
-    def batches(seed: int, *sources: list[Sequence]) -> Iterator[dict[str, Tensor]]:
-        size = options.batch_size // len(sources)
-        return iter(DataLoader(_Batches([Variation(s, noises) for s in sources], size, seed), None, num_workers=1))
-
     stages = (
         ("teacher", options.teacher_steps, 1.5e-3, (phonetic,)),
         ("joint", options.joint_steps, 1.0e-3, (clips, phonetic)),
     )
     for stage, (name, steps, rate, sources) in enumerate(stages):
         if steps:
-            train_lips(network, losses, batches(options.seed + stage, *sources), steps, rate, name, development, space)
+            variations = [Variation(source, noises) for source in sources]
+            batches = _Batches(variations, options.batch_size // len(sources), options.seed + stage)
+            loader = iter(DataLoader(batches, None, num_workers=1, prefetch_factor=8))
+            train_lips(network, losses, loader, steps, rate, name, development, space)
             network.save_pretrained(options.output)
-    if options.face_steps:
-        train_face(network, clips, development, options.face_steps, options.seed)
-    network.eval().save_pretrained(options.output)
-    print(json.dumps(measure_lips(network, development, space)))
 
 
 def viseme_table(clips: list[Sequence], space: MotionSpace) -> np.ndarray:
@@ -136,7 +144,7 @@ class LipLosses:
         }
         known = closures[..., 0] >= 0
         if known.any():
-            terms["closures"] = 0.5 * F.binary_cross_entropy_with_logits(
+            terms["closures"] = F.binary_cross_entropy_with_logits(
                 output["closures"][known], closures[known].clamp(0, 1), pos_weight=torch.tensor([1.6, 2.0])
             )
         if (batch["phones"] >= 0).any():
@@ -156,7 +164,11 @@ def train_lips(
     development: list[Sequence],
     space: MotionSpace,
 ) -> None:
-    """Train the lip decoder for ``steps`` with a one-cycle learning rate that peaks at ``rate``."""
+    """Train the lip decoder for ``steps`` with a one-cycle learning rate that peaks at ``rate``.
+
+    What is measured and kept is the moving average of the weights, which generalises better than the last ones.
+    """
+    average = AveragedModel(network.lips, multi_avg_fn=get_ema_multi_avg_fn(_AVERAGE_DECAY))
     optimiser = torch.optim.AdamW(network.lips.parameters(), rate, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, steps, pct_start=0.08)
     started, sums = time.time(), {}
@@ -170,19 +182,21 @@ def train_lips(
         torch.nn.utils.clip_grad_norm_(network.lips.parameters(), 1.0)
         optimiser.step()
         schedule.step()
+        average.update_parameters(network.lips)
         for key, term in terms.items():
             sums[key] = sums.get(key, 0.0) + term.item()
         if step % 250 == 0 or step == steps:
             means = " ".join(f"{key} {value / 250:.3f}" for key, value in sums.items())
-            quality = " ".join(f"{k} {v:.3f}" for k, v in measure_lips(network, development, space).items())
+            quality = measure_lips(average.module.eval(), development, space)
+            quality = " ".join(f"{key} {value:.3f}" for key, value in quality.items())
             print(f"{name} {step} {time.time() - started:.0f}s {means} | {quality}", flush=True)
             sums = {}
+    network.lips.load_state_dict(average.module.state_dict())
 
 
 @torch.no_grad()
-def measure_lips(network: A2M, clips: list[Sequence], space: MotionSpace) -> dict[str, float]:
+def measure_lips(lips: LipDecoder, clips: list[Sequence], space: MotionSpace) -> dict[str, float]:
     """Mean over clips of the correlation of lip gap and of mouth width, and the ratio of gap amplitudes."""
-    network.eval()
     gap_gain, width_gain = lip_gap_gain(space), mouth_width(space.basis)
     rows = []
     for clip in clips:
@@ -190,7 +204,7 @@ def measure_lips(network: A2M, clips: list[Sequence], space: MotionSpace) -> dic
         style = torch.zeros(1, 6)
         style[:, -1] = 1
         mouth = np.zeros((len(clip), 52))
-        mouth[:, MOUTH_AND_JAW] = network.lips(mel, style)["coefficients"][0].numpy()
+        mouth[:, MOUTH_AND_JAW] = lips(mel, style)["coefficients"][0].numpy()
         gap, width = mouth @ gap_gain, mouth @ width_gain
         rows.append(
             (np.corrcoef(gap, clip.gap)[0, 1], np.corrcoef(width, clip.width)[0, 1], gap.std() / clip.gap.std())
@@ -206,19 +220,19 @@ def train_face(
     channels = np.concatenate([face_channels(clip.motion) for clip in clips])
     network.face_mean.copy_(torch.from_numpy(channels.mean(0)))
     network.face_std.copy_(torch.from_numpy(channels.std(0) + 1e-3))
+    network.eval()
+    known, held_out = ([_heard(network, clip) for clip in group] for group in (clips, development))
     parameters = [
         parameter
-        for part in (network.audio_context, network.posterior, network.prior, network.face)
+        for part in (network.audio_features, network.posterior, network.prior, network.face)
         for parameter in part.parameters()
     ]
     optimiser = torch.optim.AdamW(parameters, 1e-3, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-3, steps, pct_start=0.1)
     generator, started, sums = np.random.default_rng(seed), time.time(), np.zeros(2)
     network.train()
-    network.lips.eval()
     for step in range(1, steps + 1):
-        face, mel = _face_batch(clips, generator, 12, window)
-        reconstruction, divergence = face_bound(network, face, mel)
+        reconstruction, divergence = face_bound(network, *_face_batch(known, generator, 12, window))
         # The divergence is phased in, or the decoder would learn to do without the latent.
         loss = reconstruction + min(1.0, step / 500) * divergence
         optimiser.zero_grad()
@@ -229,58 +243,61 @@ def train_face(
         sums += (reconstruction.item(), divergence.item())
         if step % 250 == 0:
             with torch.no_grad():
-                held_out = face_bound(network, *_face_batch(development, np.random.default_rng(0), 24, window))
-            held_out = " ".join(f"{term.item():.3f}" for term in held_out)
-            print(f"face {step} {time.time() - started:.0f}s {(sums / 250).round(3)} | dev {held_out}", flush=True)
+                bound = face_bound(network, *_face_batch(held_out, np.random.default_rng(0), 24, window))
+            bound = " ".join(f"{term.item():.3f}" for term in bound)
+            print(f"face {step} {time.time() - started:.0f}s {(sums / 250).round(3)} | dev {bound}", flush=True)
             sums[:] = 0
 
 
-def face_bound(network: A2M, face: Tensor, mel: Tensor) -> tuple[Tensor, Tensor]:
+def face_bound(network: A2M, face: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
     """Negative evidence lower bound per face channel and frame: reconstruction and divergence from the prior.
 
     Args:
-        face: (B, T, 21) face channels; T a multiple of the latent stride.
-        mel: (B, 4T, 80) normalised log-mel.
+        face: (B, 21, T) normalised face channels; T a multiple of the latent stride.
+        features: (B, C, T) of the lip decoder.
     """
-    target = ((face - network.face_mean) / network.face_std).transpose(1, 2)
-    style = torch.zeros(len(mel), 6)
-    style[:, -1] = 1
-    with torch.no_grad():
-        features = network.lips(mel, style)["features"]
-    context = network.audio_context(features)
+    context = network.audio_features(features)
     # Whole windows without sound teach what a face does by itself.
     context = context * (torch.rand(len(context), 1, 1) > 0.1)
-    mean, log_variance = network.posterior(target, context)
+    mean, log_variance = network.posterior(face, context)
     noise = torch.randn_like(mean)
     z = mean + noise * (0.5 * log_variance).exp()
     prior = network.prior(z, network.pooled_audio(context))
-    reconstruction = (network.face(z, context) - target).square().mean() / (2 * _FACE_SIGMA**2)
+    reconstruction = (network.face(z, context) - face).square().mean() / (2 * _FACE_SIGMA**2)
     log_posterior = -0.5 * (log_variance + noise.square())
     log_prior = -0.5 * prior.square()
-    divergence = (log_posterior - log_prior).sum(1).mean() / (network.config.latent_stride * target.shape[1])
+    divergence = (log_posterior - log_prior).sum(1).mean() / (network.config.latent_stride * face.shape[1])
     return reconstruction, divergence
 
 
-def _face_batch(clips: list[Sequence], generator: np.random.Generator, size: int, window: int) -> tuple[Tensor, Tensor]:
-    """Windows of face channels and log-mel, half of them mirrored; short clips go on backwards from their end."""
-    weights = np.sqrt([len(clip) for clip in clips])
-    faces, mels = [], []
+@torch.no_grad()
+def _heard(network: A2M, clip: Sequence) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Normalised face channels of a clip (T, 21), the same in a mirror, and what the lip decoder hears (T, C)."""
+    motion = clip.motion
+    mirror = Motion(mirrored(motion.blendshapes), motion.rotation * (1, -1, -1), motion.translation * (-1, 1, 1))
+    mean, std = network.face_mean.numpy(), network.face_std.numpy()
+    style = torch.zeros(1, 6)
+    style[:, -1] = 1
+    features = network.lips(torch.from_numpy(normalised_mel(clip.mel))[None].float(), style)["features"][0].T
+    plain, swapped = ((face_channels(m) - mean) / std for m in (motion, mirror))
+    return plain, swapped, features.numpy()
+
+
+def _face_batch(
+    clips: list[tuple[np.ndarray, np.ndarray, np.ndarray]], generator: np.random.Generator, size: int, window: int
+) -> tuple[Tensor, Tensor]:
+    """Windows of face channels and features, half of them mirrored; short clips go on backwards from their end."""
+    weights = np.sqrt([len(features) for _, _, features in clips])
+    faces, heard = [], []
     for i in generator.choice(len(clips), size, p=weights / weights.sum()):
-        clip = clips[i]
-        motion = clip.motion
-        if generator.random() < 0.5:
-            motion = type(motion)(
-                mirrored(motion.blendshapes), motion.rotation * (1, -1, -1), motion.translation * (-1, 1, 1)
-            )
-        start = generator.integers(0, max(1, len(clip) - window + 1))
-        frames = np.arange(start, start + window)
-        period = 2 * len(clip) - 2
-        frames = frames % period
-        frames = np.where(frames < len(clip), frames, period - frames)
-        faces.append(face_channels(motion)[frames])
-        columns = (frames[:, None] * 4 + np.arange(4)).ravel()
-        mels.append(normalised_mel(clip.mel[columns]))
-    return torch.from_numpy(np.stack(faces)), torch.from_numpy(np.stack(mels)).float()
+        plain, swapped, features = clips[i]
+        length = len(features)
+        frames = np.arange(window) + generator.integers(0, max(1, length - window + 1))
+        frames = frames % (2 * length - 2)
+        frames = np.where(frames < length, frames, 2 * length - 2 - frames)
+        faces.append((swapped if generator.random() < 0.5 else plain)[frames].T)
+        heard.append(features[frames].T)
+    return torch.from_numpy(np.stack(faces)).float(), torch.from_numpy(np.stack(heard))
 
 
 class _Batches(IterableDataset):

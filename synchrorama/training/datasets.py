@@ -155,7 +155,7 @@ def mirrored(blendshapes: np.ndarray) -> np.ndarray:
 class Noises:
     """A store of synthetic noise and music as log-mel, and of silence, to mix in or to stay shut through."""
 
-    def __init__(self, generator: np.random.Generator, count: int = 160, seconds: float = 8.0) -> None:
+    def __init__(self, generator: np.random.Generator, count: int = 100, seconds: float = 6.0) -> None:
         self.noise = [log_mel(noises.noise(generator, seconds)) for _ in range(count)]
         self.music = [log_mel(noises.music(generator, seconds)) for _ in range(count)]
 
