@@ -115,15 +115,30 @@ def sample_layers(map_xy, layers, background, frame):
     last_y, last_x = layers.shape[0] - 2, layers.shape[1] - 2
     for y in range(height):
         for x in range(width):
-            px = max(np.float32(0), 2 * map_xy[y, x, 0])
-            py = max(np.float32(0), 2 * map_xy[y, x, 1])
+            px = max(np.float32(0), np.float32(2) * map_xy[y, x, 0])
+            py = max(np.float32(0), np.float32(2) * map_xy[y, x, 1])
             ix, iy = min(int(px), last_x), min(int(py), last_y)
-            fx, fy = min(px - ix, np.float32(1)), min(py - iy, np.float32(1))
-            w00, w01, w10, w11 = (1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy
-            p, q, r, s = layers[iy, ix], layers[iy, ix + 1], layers[iy + 1, ix], layers[iy + 1, ix + 1]
-            alpha = w00 * p[3] + w01 * q[3] + w10 * r[3] + w11 * s[3]
+            fx = min(px - np.float32(ix), np.float32(1))
+            fy = min(py - np.float32(iy), np.float32(1))
+            one = np.float32(1)
+            w00, w01, w10, w11 = (one - fx) * (one - fy), fx * (one - fy), (one - fx) * fy, fx * fy
+            alpha = (
+                w00 * layers[iy, ix, 3]
+                + w01 * layers[iy, ix + 1, 3]
+                + w10 * layers[iy + 1, ix, 3]
+                + w11 * layers[iy + 1, ix + 1, 3]
+            ) * np.float32(1 / 255)
+            if alpha == 0:
+                for k in range(3):
+                    frame[y, x, k] = background[y, x, k]
+                continue
             for k in range(3):
-                value = w00 * p[k] + w01 * q[k] + w10 * r[k] + w11 * s[k]
-                if alpha < 254.5:
-                    value = background[y, x, k] + (value - background[y, x, k]) * alpha * np.float32(1 / 255)
+                value = (
+                    w00 * layers[iy, ix, k]
+                    + w01 * layers[iy, ix + 1, k]
+                    + w10 * layers[iy + 1, ix, k]
+                    + w11 * layers[iy + 1, ix + 1, k]
+                )
+                if alpha < np.float32(0.999):
+                    value = background[y, x, k] + (value - background[y, x, k]) * alpha
                 frame[y, x, k] = np.uint8(value + np.float32(0.5))
