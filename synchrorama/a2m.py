@@ -36,7 +36,9 @@ STYLE_NAMES = ("amplitude", "opening", "width", "rounding", "smile", "tracked")
 MAX_ROTATION = np.radians([10.0, 15.0, 10.0])  # pitch, yaw, roll that a single photo bears
 MAX_TRANSLATION = 0.06  # face heights
 _STYLE_SPREAD = np.array([0.0, 0.0, 0.5, 0.4, 0.5, 0.0], np.float32)  # what motion diversity may vary
-_PHONE_COUNT, _SILENCE = 40, 39
+# Columns of the phone head (see training.phones.PHONES): m b p, f v, silence.
+_PHONE_COUNT, _BILABIALS, _LABIODENTALS, _SILENCE = 40, (19, 20, 21), (22, 23), 39
+_PEAK = (0.25, 0.16)  # a closure heard more surely than this shuts the lips: at articulation 0, and times that at 1
 
 
 class FrameNorm(nn.LayerNorm):
@@ -231,8 +233,10 @@ class A2M(ModelMixin, ConfigMixin):
         style = torch.randn(1, len(STYLE_NAMES), generator=random).clamp(-1.5, 1.5) * spread
         style[:, 0] = float(np.log(np.clip(expressiveness, 0.5, 1.6)))
         style[:, -1] = 1.0 - 0.5 * articulation
-        lips = self.lips(mel, style.to(mel))
-        context = self.audio_features(lips["features"])
+        # Heard a second time as the crisp teacher hears, which tells p from a pause in loudness far more surely.
+        crisp = style * torch.tensor([[1.0] * (len(STYLE_NAMES) - 1) + [0.0]])
+        lips = self.lips(mel.expand(2, -1, -1), torch.cat([style, crisp]).to(mel))
+        context = self.audio_features(lips["features"][:1])
         pooled = self.pooled_audio(context)
         noise = torch.randn(1, self.config.latent_channels, pooled.shape[-1], generator=random) * motion_diversity
         face = self.face(self.prior.inverse(noise.to(mel), pooled), context)[0].T
@@ -265,12 +269,25 @@ class A2M(ModelMixin, ConfigMixin):
         gain = expressiveness / np.clip(expressiveness, 0.5, 1.6) * np.clip(expressiveness, 0.5, 1.6) ** 0.5
         speaking = 1 - _ramp(silence, 0.45, 0.85)
         blendshapes[:, MOUTH_AND_JAW] = np.clip(coefficients * gain * speaking[:, None], 0, 1)
-        closures = torch.sigmoid(lips["closures"][0]).float().cpu().numpy()
-        threshold = 0.45 - 0.3 * articulation
-        shut, teeth = _ramp(closures, threshold, threshold + 0.25).T
+        phones = lips["phones"][1].softmax(-1)
+        heard = torch.stack([phones[:, list(group)].sum(1) for group in (_BILABIALS, _LABIODENTALS)], 1)
+        score = (torch.sigmoid(lips["closures"][1]) * heard).sqrt().float().cpu().numpy()
+        shut, teeth = (closure_amount(column, _PEAK[1] ** articulation * _PEAK[0]) for column in score.T)
         gap_gain = self.lip_gap_gain.float().cpu().numpy()
         blendshapes = touch_teeth(blendshapes, teeth * (1 - shut) * speaking, gap_gain)
-        return np.clip(shut_lips(blendshapes, shut, gap_gain), 0, 1)
+        return np.clip(shut_lips(blendshapes, shut * speaking, gap_gain), 0, 1)
+
+
+def closure_amount(score: np.ndarray, peak: float) -> np.ndarray:
+    """How far lips close, from how surely the network hears a closure, (T,) → (T,) in [0, 1].
+
+    A closure of 50 ms is one frame long and never sure, so every peak above ``peak`` closes fully; elsewhere only what
+    is more likely than not does.
+    """
+    before, after = np.r_[0, score[:-1]], np.r_[score[1:], 0]
+    peaks = (score >= before) & (score > after) & (score > peak)
+    shoulders = np.convolve(peaks, [1, 0, 1], mode="same") > 0
+    return np.maximum.reduce([peaks * 1.0, shoulders * 0.15, _ramp(score, 0.4, 0.7)])
 
 
 def normalised_mel(mel: np.ndarray) -> np.ndarray:

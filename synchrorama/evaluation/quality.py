@@ -99,7 +99,7 @@ class Closures:
 
     Attributes:
         bilabials: number of p, b and m; shut: share of them during which the lips are shut in at least one frame.
-        vowels: number of vowels longer than 50 ms; falsely_shut: share of them with a shut frame.
+        vowels: number of vowels longer than 50 ms; falsely_shut: share of them with shut lips in the middle.
     Shares are None where there is nothing to count.
     """
 
@@ -113,7 +113,8 @@ def closures(gap: np.ndarray, phones: Phones, bar: float = SHUT_BAR) -> Closures
     """Count shut lips during phones with known times.
 
     Lips are shut in a frame whose gap is below ``bar`` times the 90th percentile of all frames' gaps. A bilabial owns
-    every frame that it touches; a vowel only those whose middle lies in it, since the lips open and close at its ends.
+    every frame that it touches. A vowel counts as shut by the frame at its middle: at its ends the lips still come from a
+    neighbouring p or m, and lips moved by exact phone times would be blamed for every fourth vowel.
 
     Args:
         gap: (T,) lip gap of the video, any unit.
@@ -129,9 +130,9 @@ def closures(gap: np.ndarray, phones: Phones, bar: float = SHUT_BAR) -> Closures
             if len(shut[frames]):
                 bilabial.append(shut[frames].any())
         elif name in VOWELS and end - start > SHORTEST_VOWEL:
-            frames = slice(int(np.ceil(start * FPS - 0.5)), int(np.ceil(end * FPS - 0.5)))
-            if len(shut[frames]):
-                vowel.append(shut[frames].any())
+            middle = int((start + end) / 2 * FPS)
+            if middle < len(shut):
+                vowel.append(shut[middle])
     return Closures(
         bilabials=len(bilabial),
         shut=float(np.mean(bilabial)) if bilabial else None,

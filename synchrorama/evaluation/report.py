@@ -49,7 +49,7 @@ class Report:
         sharpness: of the face against the first frame's; 1 is as sharp.
         flicker: second over first difference of the face's pixels; see ``quality.PictureQuality``.
         bilabials, bilabials_shut: number of p, b, m and the share during which the lips shut (needs phones).
-        vowels, vowels_falsely_shut: number of vowels over 50 ms and the share with a shut frame (needs phones).
+        vowels, vowels_falsely_shut: number of vowels over 50 ms and the share with shut lips in the middle (needs phones).
         psnr: dB, mean over frames, against the reference (as the next three).
         ssim: structural similarity of luma, mean over frames.
         landmark_distance: mean distance of all landmarks in the picture, % of the interocular distance.
@@ -260,7 +260,7 @@ def read_frames(path: Path) -> Iterator[np.ndarray]:
             more, frame = capture.read()
             if not more:
                 return
-            due = round((count + 1) / rate * FPS)  # frames of the 25 fps clock that have begun by now
+            due = int((count + 1) / rate * FPS + 0.5)  # frames of the 25 fps clock that have begun by now
             if due > written:
                 frame = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
             for _ in range(due - written):

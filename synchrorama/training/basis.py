@@ -106,12 +106,22 @@ def fit_motion_space(
     basis = np.linalg.solve(gram + RIDGE * np.eye(52), response + RIDGE * prior.reshape(52, -1))
     basis = basis.reshape(prior.shape)
     basis[BLENDSHAPE_INDEX["tongueOut"]] = 0  # landmarks do not see the tongue
+    # People raise their brows while they speak, so the regression ties brows and lids to the lips; they must not be.
+    upper = [i for i, name in enumerate(BLENDSHAPE_NAMES) if name.startswith(("brow", "eye"))]
+    basis[upper] *= _above_nose_base(vertices)[:, None]
     # MediaPipe's canonical face stands open: close it along mouthClose first, which moves the whole chin.
     close = basis[BLENDSHAPE_INDEX["mouthClose"]]
     neutral = _shut_lips(vertices - close * (lip_gap(vertices) / lip_gap(close)))
     # A person differs from another in the lips too, but not in having them shut: openness is the coefficients' alone.
     identities = np.stack([_shut_lips(shape) for shape in identities])
     return MotionSpace(neutral, basis, identities, triangles, weights)
+
+
+def _above_nose_base(vertices: np.ndarray) -> np.ndarray:
+    """(468,) 1 from the middle of the nose upwards, falling smoothly to 0 at its base."""
+    base, middle = vertices[2, 1], vertices[197, 1]
+    share = np.clip((vertices[:, 1] - base) / (middle - base), 0, 1)
+    return share * share * (3 - 2 * share)
 
 
 def _shut_lips(shape: np.ndarray) -> np.ndarray:
