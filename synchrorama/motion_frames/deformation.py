@@ -32,8 +32,8 @@ SUBNASALE = 2  # the landmark under the nose, which speech does not move
 # The photo's own mouth expression that stays while the person speaks.
 KEPT_EXPRESSION = ("mouthSmile", "mouthFrown", "mouthDimple", "mouthLeft", "mouthRight")
 ROUNDING = ("mouthPucker", "mouthFunnel")
-ROUNDING_SOFTENS = 0.75  # share of the kept expression that goes when the mouth is fully rounded
-ROUND_FROM, ROUND_AT = 0.1, 0.8  # sum of the rounding coefficients where this starts and is complete
+ROUNDING_SOFTENS = 0.6  # share of the kept expression that goes when the mouth is fully rounded
+ROUND_FROM, ROUND_AT = 0.25, 1.1  # sum of the rounding coefficients where this starts and is complete
 CLOSING_SOFTENS = 0.15  # share of a broad, open smile that goes when the lips shut
 MAX_COEFFICIENT = 1.1  # of the spoken and the kept expression together
 SHUT_BELOW, OPEN_ABOVE = 0.12, 0.3  # cm of lip gap: what counts as shut in a photo, and as surely open

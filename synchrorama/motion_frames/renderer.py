@@ -29,6 +29,7 @@ OUTLINE_RIM = 2.5  # cm inside the outline over which the face bends back to it
 FACE_IN_FRONT = 2.0  # pixels that the face is nearer than what surrounds it
 EXPRESSION_REACH = 2.2  # cm around the face that expressions pull along
 OPEN_MOUTH = 0.12  # cm of opening from which the photo counts as showing the inside of the mouth
+KEPT_CORNER = 0.12  # share of the width of an open mouth at each end where its inside is kept
 BACKGROUND_DEPTH = -3.0  # canonical cm: where hair, ears and neck are taken to be
 
 
@@ -135,6 +136,11 @@ class MotionFrameRenderer:
         origin, (height, width) = region_around(loop, 8, photo.shape)
         patch = photo[origin[1] : origin[1] + height, origin[0] : origin[0] + width]
         inside = cv2.dilate(polygon_mask(loop - origin, (height, width)), np.ones((5, 5), np.uint8)) > 127
+        # The corners stay dark; they tell where the mouth ends.
+        columns = np.arange(width) + origin[0]
+        left, right = loop[:, 0].min(), loop[:, 0].max()
+        margin = KEPT_CORNER * (right - left)
+        inside &= ((columns > left + margin) & (columns < right - margin))[None]
         filled = photo.copy()
         filled[origin[1] : origin[1] + height, origin[0] : origin[0] + width] = cv2.inpaint(
             patch, inside.astype(np.uint8), 3, cv2.INPAINT_TELEA
