@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import time
 import zlib
@@ -154,10 +155,10 @@ def test_decompression_bomb_is_refused_before_decoding(tmp_path: Path) -> None:
         data[16:24] = struct.pack(">II", width, height)
         data[29:33] = struct.pack(">I", zlib.crc32(bytes(data[12:29])))
         path.write_bytes(bytes(data))
-        start = time.perf_counter()
+        start = time.process_time()
         with pytest.raises(InputError, match="million pixels") as error:
             read_photo(path)
-        assert is_one_sentence(error) and time.perf_counter() - start < 1
+        assert is_one_sentence(error) and time.process_time() - start < 0.5
     with pytest.raises(InputError, match="million pixels"):
         read_photo(np.broadcast_to(np.uint8(0), (10_000, 10_000, 3)))
 
@@ -239,8 +240,8 @@ def test_limit_is_configurable_and_ends_the_decoding(tmp_path: Path) -> None:
         file.write(struct.pack("<4sI8s", b"RIFF", size + 36, b"WAVEfmt "))
         file.write(struct.pack("<IHHIIHH4sI", 16, 1, 1, 8_000, 16_000, 2, 16, b"data", size))
         file.truncate(size + 44)
-    start = time.perf_counter()
+    start = sum(os.times()[2:4])  # processor time of the children: does not depend on what else is running
     with pytest.raises(InputError, match="longer than 2 seconds"):
         read_speech(tmp_path / "ten hours.wav", max_seconds=2)
-    assert time.perf_counter() - start < 3
+    assert sum(os.times()[2:4]) - start < 0.5
     assert read_speech(tone(tmp_path, 2, 16_000, 1), max_seconds=2).seconds == 2
