@@ -49,7 +49,7 @@ class Report:
         sharpness: of the face against the first frame's; 1 is as sharp.
         flicker: second over first difference of the face's pixels; see ``quality.PictureQuality``.
         bilabials, bilabials_shut: number of p, b, m and the share during which the lips shut (needs phones).
-        vowels, vowels_falsely_shut: number of vowels over 50 ms and the share with shut lips in the middle (needs phones).
+        vowels, vowels_falsely_shut: number of vowels over 50 ms and the share with a shut frame (needs phones).
         psnr: dB, mean over frames, against the reference (as the next three).
         ssim: structural similarity of luma, mean over frames.
         landmark_distance: mean distance of all landmarks in the picture, % of the interocular distance.

@@ -227,9 +227,9 @@ def align(clips: list[Clip], learnt: list[Clip], steps: int, seed: int, in_sync:
 def estimate_offsets(clips: list[Clip], in_sync: tuple[str, ...] = ()) -> None:
     """Set ``offset`` of clips from their ``distances``, which are those of networks that have not seen them.
 
-    A clip takes the usual offset of its source, unless it says clearly that it differs from that by more than a
-    frame. What zero means is a matter of the sources a network has learnt from; recordings known to be in sync
-    correct it.
+    A clip takes the usual offset of its source if that is known from three clips, unless it says clearly that it
+    differs by more than a frame, or if it says little for itself. What zero means is a matter of the sources a network
+    has learnt from; recordings known to be in sync correct it.
 
     Args:
         in_sync: beginnings of the names of sources that are known to be in sync, such as laboratory recordings.
@@ -242,7 +242,8 @@ def estimate_offsets(clips: list[Clip], in_sync: tuple[str, ...] = ()) -> None:
         others = [results[other.name].offset for other in sure if other.source == clip.source]
         usual = round(float(np.median(others))) if others else zero
         own = results[clip.name].offset
-        clip.offset = (own if clip in sure and abs(own - usual) > 1 else usual) - zero
+        believed = clip in sure and (len(others) < 3 or abs(own - usual) > 1)
+        clip.offset = (own if believed else usual) - zero
 
 
 def write_offsets(clips: list[Clip], path: Path) -> None:
