@@ -38,6 +38,7 @@ MAX_TRANSLATION = 0.06  # face heights
 _STYLE_SPREAD = np.array([0.0, 0.0, 0.5, 0.4, 0.5, 0.0], np.float32)  # what motion diversity may vary
 # Columns of the phone head (see training.phones.PHONES): m b p, f v, silence.
 _PHONE_COUNT, _BILABIALS, _LABIODENTALS, _SILENCE = 40, (19, 20, 21), (22, 23), 39
+_AMPLITUDE = 0.95  # closures widen the spread of the lip gap; this brings it back to that of the development clips
 _PEAK = (0.25, 0.16)  # a closure heard more surely than this shuts the lips: at articulation 0, and times that at 1
 
 
@@ -243,7 +244,7 @@ class A2M(ModelMixin, ConfigMixin):
         face = (face * self.face_std + self.face_mean).float().cpu().numpy()
 
         silence = _smoothed(lips["phones"][0].softmax(-1)[:, _SILENCE].float().cpu().numpy())
-        blendshapes = self._mouth(lips, silence, expressiveness, articulation)
+        blendshapes = self._mouth(lips, expressiveness, articulation)
         for name, column in zip(FACE_BLENDSHAPES, face.T, strict=False):
             limit = 0.6 if name.startswith("eyeWide") else 1.0
             blendshapes[:, BLENDSHAPE_INDEX[name]] = np.clip(column, -0.5, limit)
@@ -259,35 +260,35 @@ class A2M(ModelMixin, ConfigMixin):
             MAX_TRANSLATION * np.tanh(translation / MAX_TRANSLATION),
         )
 
-    def _mouth(
-        self, lips: dict[str, Tensor], silence: np.ndarray, expressiveness: float, articulation: float
-    ) -> np.ndarray:
-        """The lip decoder's answer, at rest in silence and shut where it must be: (T, 52) with the mouth filled in."""
+    def _mouth(self, lips: dict[str, Tensor], expressiveness: float, articulation: float) -> np.ndarray:
+        """The lip decoder's answer, shut where it must be: (T, 52) with mouth and jaw filled in.
+
+        It needs no gate for silence and noise, through which the decoder has learned to stay at rest; a gate cuts into
+        soft speech and costs lip sync.
+        """
         coefficients = lips["coefficients"][0].float().cpu().numpy()
         blendshapes = np.zeros((len(coefficients), 52), np.float32)
         # Within 0.5…1.6 the network's own style changes the amplitude; beyond, and a little within, a plain gain does.
         gain = expressiveness / np.clip(expressiveness, 0.5, 1.6) * np.clip(expressiveness, 0.5, 1.6) ** 0.5
-        speaking = 1 - _ramp(silence, 0.45, 0.85)
-        blendshapes[:, MOUTH_AND_JAW] = np.clip(coefficients * gain * speaking[:, None], 0, 1)
+        blendshapes[:, MOUTH_AND_JAW] = np.clip(coefficients * (_AMPLITUDE * gain), 0, 1)
         phones = lips["phones"][1].softmax(-1)
         heard = torch.stack([phones[:, list(group)].sum(1) for group in (_BILABIALS, _LABIODENTALS)], 1)
         score = (torch.sigmoid(lips["closures"][1]) * heard).sqrt().float().cpu().numpy()
         shut, teeth = (closure_amount(column, _PEAK[1] ** articulation * _PEAK[0]) for column in score.T)
         gap_gain = self.lip_gap_gain.float().cpu().numpy()
-        blendshapes = touch_teeth(blendshapes, teeth * (1 - shut) * speaking, gap_gain)
-        return np.clip(shut_lips(blendshapes, shut * speaking, gap_gain), 0, 1)
+        blendshapes = touch_teeth(blendshapes, teeth * (1 - shut), gap_gain)
+        return np.clip(shut_lips(blendshapes, shut, gap_gain), 0, 1)
 
 
 def closure_amount(score: np.ndarray, peak: float) -> np.ndarray:
     """How far lips close, from how surely the network hears a closure, (T,) → (T,) in [0, 1].
 
     A closure of 50 ms is one frame long and never sure, so every peak above ``peak`` closes fully; elsewhere only what
-    is more likely than not does.
+    is very likely does, lest the vowels beside it shut as well.
     """
     before, after = np.r_[0, score[:-1]], np.r_[score[1:], 0]
     peaks = (score >= before) & (score > after) & (score > peak)
-    shoulders = np.convolve(peaks, [1, 0, 1], mode="same") > 0
-    return np.maximum.reduce([peaks * 1.0, shoulders * 0.15, _ramp(score, 0.4, 0.7)])
+    return np.maximum(peaks, _ramp(score, 0.6, 0.9))
 
 
 def normalised_mel(mel: np.ndarray) -> np.ndarray:
