@@ -14,7 +14,7 @@ from synchrorama.motion import FPS
 
 _GAP_SPREAD = 0.6  # standard deviation of the logarithm of the gaps
 _SHORTEST_GAP = 0.5  # seconds
-_PAUSE_SEARCH = 0.5  # seconds around its time within which a blink moves to a pause
+_PAUSE_SEARCH = 0.8  # seconds around its time within which a blink moves to a pause
 # Lid closure at 25 frames a second: shut in two to three frames, open again in five.
 _SHAPES = (
     np.array([0.25, 0.8, 1.0, 0.85, 0.5, 0.22, 0.07]),
@@ -49,7 +49,7 @@ def blink_track(
 
 
 def _towards_pause(frame: int, silence: np.ndarray | None, generator: np.random.Generator) -> int:
-    if silence is None or generator.random() < 0.4:
+    if silence is None or generator.random() < 0.25:
         return frame
     reach = round(_PAUSE_SEARCH * FPS)
     first = max(0, frame - reach)
