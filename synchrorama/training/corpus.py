@@ -75,7 +75,7 @@ def _synthetic_jobs(count: int, seed: int) -> Iterator[tuple[str, object]]:
         speed, pitch = source.randint(120, 210), source.randint(20, 80)
         yield f"espeak_{i:04d}", lambda t=text, v=voice, w=speed, p=pitch: (phone_sources.espeak(t, v, w, p), 0.8)
     for language, sentences in OTHER_LANGUAGES.items():
-        for i in range(count // 20):
+        for i in range(count // 6):
             text = source.choice(sentences)
             voice, speed = language + source.choice(ESPEAK_VARIANTS), source.randint(120, 200)
             yield (

@@ -38,6 +38,7 @@ OTHER_LANGUAGES: dict[str, tuple[str, ...]] = {
         "Mi hermano prometió comprar pan fresco para toda la familia.",
         "Por favor, abre la ventana porque hace mucho calor.", "El pequeño barco azul pasó bajo el puente viejo.",
         "Nadie recuerda el nombre de aquella película famosa.", "Mañana volveremos a subir a la montaña.",
+        "Mi abuela prepara una sopa muy buena con verduras.", "El autobús de las nueve viene siempre vacío.",
     ),
     "fr": (
         "Ma mère prépare une bonne soupe avec des pommes de terre.", "Le petit bateau bleu passe sous le vieux pont.",
@@ -47,6 +48,7 @@ OTHER_LANGUAGES: dict[str, tuple[str, ...]] = {
     "it": (
         "Mio fratello vuole comprare un ombrello viola prima di sera.", "La vecchia barca blu passa sotto il ponte.",
         "Per favore, apri la finestra perché fa molto caldo.", "Domani mattina partiamo per la montagna.",
+        "La nonna prepara una buona zuppa con pomodori e basilico.",
     ),
     "pl": (
         "Mój brat obiecał kupić świeży chleb dla całej rodziny.", "Proszę, otwórz okno, bo jest bardzo ciepło.",
@@ -55,11 +57,33 @@ OTHER_LANGUAGES: dict[str, tuple[str, ...]] = {
     "ru": (
         "Мой брат обещал купить свежий хлеб для всей семьи.", "Пожалуйста, открой окно, потому что очень жарко.",
         "Маленькая лодка проплыла под старым мостом.", "Все помнят этот прекрасный фильм.",
+        "Завтра утром мы вместе пойдём к большой реке.", "Бабушка варит вкусный борщ и печёт пироги.",
     ),
-    "cmn": ("我的妈妈明天要买面包和苹果。", "请你把窗户打开,外面不太冷。", "那部电影非常漂亮,我们都很喜欢。"),
+    "pt": (
+        "Meu irmão prometeu comprar pão fresco para toda a família.", "Abre a janela, por favor, está muito quente.",
+        "O pequeno barco azul passou por baixo da ponte velha.", "Amanhã vamos subir a montanha outra vez.",
+    ),
+    "nl": (
+        "Mijn broer wil morgenavond een blauwe boot kopen.", "Doe het raam open, want het is hier erg warm.",
+        "De oude bus wacht nog altijd voor het station.", "Wij vinden die film allemaal heel mooi.",
+    ),
+    "tr": (
+        "Kardeşim bütün aile için taze ekmek alacak.", "Lütfen pencereyi aç, çünkü hava çok sıcak.",
+        "Küçük mavi tekne eski köprünün altından geçti.", "Yarın sabah hep birlikte dağa çıkacağız.",
+    ),
+    "ko": (
+        "내 동생은 내일 빵과 사과를 살 거예요.", "창문을 열어 주세요, 방이 너무 더워요.",
+        "우리는 그 영화를 아주 좋아해요.",
+    ),
+    "ur": ("میرا بھائی کل بازار سے روٹی لائے گا۔", "براہ کرم کھڑکی کھول دو، بہت گرمی ہے۔"),
+    "cmn": (
+        "我的妈妈明天要买面包和苹果。", "请你把窗户打开,外面不太冷。", "那部电影非常漂亮,我们都很喜欢。",
+        "昨天晚上爸爸和妈妈在桥边慢慢地走路。", "北方的冬天风很大,但是阳光很美。", "这本书一共有八百页,我还没有看完。",
+    ),
     "ja": (
         "わたしはあしたパンとりんごをかいます。", "まどをあけてください、へやがあついです。",
-        "そのえいがはとてもすばらしかった。",
+        "そのえいがはとてもすばらしかった。", "ふゆのあさはさむくて、ふねはみなとでまっています。",
+        "みんなでうみべをゆっくりあるきました。",
     ),
     "hi": ("मेरा भाई बाज़ार से रोटी और फल लाएगा।", "कृपया खिड़की खोल दो, बहुत गर्मी है।", "हम सब मिलकर पुल के पास घूमने गए।"),
 }  # fmt: skip
