@@ -32,7 +32,7 @@ def test_motion_survives_its_file(motion: Motion, ending: str, tmp_path) -> None
 def test_csv_has_the_live_link_face_layout(motion: Motion, tmp_path) -> None:
     path = tmp_path / "capture.csv"
     motion.save(path)
-    rows = list(csv.reader(open(path, encoding="utf-8")))
+    rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
     assert rows[0][:3] == ["Timecode", "BlendshapeCount", "EyeBlinkLeft"]
     assert rows[0][53:57] == ["TongueOut", "HeadYaw", "HeadPitch", "HeadRoll"]
     assert rows[1][1] == "61"
