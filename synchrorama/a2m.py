@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
+from scipy.ndimage import gaussian_filter1d
 from torch import Tensor, nn
 
 from synchrorama.audio import HOPS_PER_FRAME, MEL_BANDS, log_mel
@@ -39,6 +40,8 @@ _STYLE_SPREAD = np.array([0.0, 0.0, 0.5, 0.4, 0.5, 0.0], np.float32)  # what mot
 # Columns of the phone head (see training.phones.PHONES): m b p, f v, silence.
 _PHONE_COUNT, _BILABIALS, _LABIODENTALS, _SILENCE = 40, (19, 20, 21), (22, 23), 39
 _AMPLITUDE = 0.95  # closures widen the spread of the lip gap; this brings it back to that of the development clips
+_HEAD = 0.7  # head motion of 1: brings the speed of the head from that of the training clips to the development clips
+_HEAD_SMOOTHING = 1.5  # frames
 _PEAK = (0.25, 0.16)  # a closure heard more surely than this shuts the lips: at articulation 0, and times that at 1
 
 
@@ -241,7 +244,7 @@ class A2M(ModelMixin, ConfigMixin):
         pooled = self.pooled_audio(context)
         noise = torch.randn(1, self.config.latent_channels, pooled.shape[-1], generator=random) * motion_diversity
         face = self.face(self.prior.inverse(noise.to(mel), pooled), context)[0].T
-        face = (face * self.face_std + self.face_mean).float().cpu().numpy()
+        face = _without_tremor((face * self.face_std + self.face_mean).float().cpu().numpy())
 
         silence = _smoothed(lips["phones"][0].softmax(-1)[:, _SILENCE].float().cpu().numpy())
         blendshapes = self._mouth(lips, expressiveness, articulation)
@@ -253,7 +256,7 @@ class A2M(ModelMixin, ConfigMixin):
         blinks = blink_track(frames, blink_rate, np.random.default_rng(seed), silence)
         for name in ("eyeBlinkLeft", "eyeBlinkRight"):
             blendshapes[:, BLENDSHAPE_INDEX[name]] = blinks
-        rotation, translation = face[:, -6:-3] * head_motion, face[:, -3:] * head_motion
+        rotation, translation = face[:, -6:-3] * (_HEAD * head_motion), face[:, -3:] * (_HEAD * head_motion)
         return Motion(
             blendshapes,
             MAX_ROTATION * np.tanh(rotation / MAX_ROTATION),
@@ -289,6 +292,17 @@ def closure_amount(score: np.ndarray, peak: float) -> np.ndarray:
     before, after = np.r_[0, score[:-1]], np.r_[score[1:], 0]
     peaks = (score >= before) & (score > after) & (score > peak)
     return np.maximum(peaks, _ramp(score, 0.6, 0.9))
+
+
+def _without_tremor(face: np.ndarray) -> np.ndarray:
+    """Smooth brows, lids and head over time: the trembling of the tracker is in the clips that taught the network.
+
+    Gaze stays as it is, since eyes do jump.
+    """
+    smooth = gaussian_filter1d(face, _HEAD_SMOOTHING, axis=0, mode="nearest")
+    gaze = slice(len(FACE_BLENDSHAPES), len(FACE_BLENDSHAPES) + 2)
+    smooth[:, gaze] = face[:, gaze]
+    return smooth
 
 
 def normalised_mel(mel: np.ndarray) -> np.ndarray:
