@@ -248,5 +248,5 @@ with gr.Blocks(title="SynchroRaMa", analytics_enabled=False, delete_cache=(1800,
     demo.queue(max_size=20, default_concurrency_limit=1)
 
 if __name__ == "__main__":
-    pipeline.load()
+    next(pipeline(*EXAMPLES[0]).frames)  # loads everything, so that the first visitor waits no longer than the others
     demo.launch(theme=THEME, css=CSS, max_file_size="200mb", footer_links=["api", "runs", "settings"])
