@@ -10,16 +10,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import sys
-import tempfile
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .errors import InputError
+from .native_output import quiet_stderr
 
 # Read by MediaPipe's and TensorFlow Lite's logging when they are loaded: errors only.
 os.environ.setdefault("GLOG_minloglevel", "2")
@@ -46,19 +44,10 @@ MAX_CANDIDATES = 40
 # Faces that lie or stand on their heads are found too, but wrongly and with scores below this: measured on 67 photos,
 # the surest detection scores 0.90 to 0.98 upright and at most 0.83 upside down. Lying faces come out right either way.
 SURE_SCORE = 0.88
-# What the libraries print at every start, good or bad; see quiet_stderr.
-NOISE = (
-    b"Created TensorFlow Lite XNNPACK delegate",
-    b"All log messages before absl::InitializeLog()",
-    b"inference_feedback_manager.cc",
-    b"landmark_projection_calculator.cc",
-    b"gl_context",
-)
 # Subject's right and left: outer eye corners, mouth corners, ears, temples. See head_axis.
 SYMMETRIC_PAIRS = ((33, 263), (61, 291), (234, 454), (127, 356))
 
 _lock = threading.RLock()  # held while a network loads or runs: they are not thread-safe
-_stderr_lock = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -156,30 +145,6 @@ def _models() -> _Models:
         for model in (models.mesh, *models.detectors):  # the first run loads and prints as well
             model.process(np.zeros((MESH_CROP, MESH_CROP, 3), dtype=np.uint8))
     return models
-
-
-@contextlib.contextmanager
-def quiet_stderr() -> Iterator[None]:
-    """Hold back what native code prints meanwhile, then pass on all lines but the known noise of the libraries."""
-    with _stderr_lock, tempfile.TemporaryFile() as held:
-        try:
-            sys.stderr.flush()
-            saved = os.dup(2)
-        except (OSError, ValueError, AttributeError):  # no standard error at all, as under pythonw
-            yield
-            return
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        finally:
-            with contextlib.suppress(OSError, ValueError):
-                sys.stderr.flush()
-            os.dup2(saved, 2)
-            os.close(saved)
-            held.seek(0)
-            for line in held:
-                if not any(noise in line for noise in NOISE):
-                    os.write(2, line)
 
 
 def _reduced(picture: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:

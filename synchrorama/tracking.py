@@ -17,6 +17,7 @@ from synchrorama.blendshapes import BLENDSHAPE_INDEX, FACE_HEIGHT_CM, MotionSpac
 from synchrorama.errors import InputError
 from synchrorama.face_topology import LANDMARKS, LEFT_EYE, LEFT_IRIS, MESH_LANDMARKS, RIGHT_EYE, RIGHT_IRIS
 from synchrorama.motion import FPS, GAZE_RANGE, Motion, rotation_vector, set_gaze
+from synchrorama.native_output import quiet_stderr
 
 DETECTION_CONFIDENCE = 0.4
 EYEBALL_RADIUS_CM = 1.2
@@ -55,6 +56,7 @@ def track_video(path: str | os.PathLike[str]) -> LandmarkTrack:
         raise InputError(f"The video {Path(path).name!r} cannot be read; give an mp4 that plays elsewhere.")
     landmarks, seen, count, size = [], [], 0, (0, 0)
     with (
+        quiet_stderr(),
         mediapipe.solutions.face_mesh.FaceMesh(
             static_image_mode=False,
             max_num_faces=1,

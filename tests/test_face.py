@@ -205,7 +205,7 @@ def test_threads_share_the_networks(photo: np.ndarray, portrait: Portrait) -> No
 def test_nothing_is_printed_but_real_messages_pass() -> None:
     script = (
         "import os, sys; from synchrorama.media import read_photo; from synchrorama.face import find_portrait;"
-        "from synchrorama.face_detection import quiet_stderr;"
+        "from synchrorama.native_output import quiet_stderr;"
         f"find_portrait(read_photo({str(ASSETS / 'painted_ada.jpg')!r}))\n"
         "with quiet_stderr():\n"
         "    os.write(2, b'INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\\na real error\\n')\n"

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from synchrorama.motion_frames.drawing import polygon_mask, smoothstep
+from synchrorama.native_output import quiet_stderr
 
 SOLID_RIM = 4.0  # pixels around the person that still belong to the moving layer, as the matte is that coarse
 SOFT_RIM = 4.0  # pixels over which the layer then fades into the background
@@ -52,7 +53,7 @@ def _person_mask(photo: np.ndarray) -> np.ndarray | None:
     try:
         from mediapipe.python.solutions.selfie_segmentation import SelfieSegmentation
 
-        with SelfieSegmentation(model_selection=0) as segmentation:
+        with quiet_stderr(), SelfieSegmentation(model_selection=0) as segmentation:
             return segmentation.process(photo).segmentation_mask
     except (ImportError, OSError, RuntimeError):
         return None
