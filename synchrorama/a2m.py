@@ -310,6 +310,11 @@ def normalised_mel(mel: np.ndarray) -> np.ndarray:
     return (np.maximum(mel, -9.2) + 4.0) / 4.0
 
 
+def raw_mel(normalised: Tensor) -> Tensor:
+    """The inverse of ``normalised_mel``."""
+    return normalised * 4.0 - 4.0
+
+
 def _ramp(x: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.clip((x - low) / (high - low), 0, 1)
 

@@ -21,8 +21,9 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, IterableDataset
 
-from synchrorama.a2m import A2M, LipDecoder, normalised_mel
+from synchrorama.a2m import A2M, LipDecoder, normalised_mel, raw_mel
 from synchrorama.blendshapes import MOUTH_AND_JAW, MotionSpace, lip_gap, mouth_width
+from synchrorama.evaluation.sync import SyncNet
 from synchrorama.face_topology import LIPS
 from synchrorama.motion import Motion
 from synchrorama.training import teacher
@@ -47,6 +48,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--clips", type=Path, required=True, help="folder made by `prepare track`")
     parser.add_argument("--speech", type=Path, required=True, help="folder made by `prepare speech`")
     parser.add_argument("--offsets", type=Path, help="JSON of clip offsets made by `train sync`")
+    parser.add_argument("--sync-loss", type=Path, help="sync network whose judgement is a loss, e.g. of `train sync`")
     parser.add_argument("--motion-space", type=Path, default=Path("checkpoints/mini/motion_space"))
     parser.add_argument("--output", type=Path, default=Path("checkpoints/mini/a2m"))
     parser.add_argument("--teacher-steps", type=int, default=1500, help="steps on the phonetic teacher alone")
@@ -82,7 +84,7 @@ def _lip_stages(
     phonetic = load_phonetic(options.speech, space, viseme_table(clips, space))
     print(f"{len(phonetic)} utterances, {sum(map(len, phonetic)) / 1500:.1f} min", flush=True)
     noises = Noises(np.random.default_rng(options.seed), options.noise_sounds)
-    losses = LipLosses(space)
+    losses = LipLosses(space, SyncNet.from_pretrained(options.sync_loss) if options.sync_loss else None)
     stages = (
         ("teacher", options.teacher_steps, 1.5e-3, (phonetic,)),
         ("joint", options.joint_steps, 1.0e-3, (clips, phonetic)),
@@ -112,9 +114,15 @@ def viseme_table(clips: list[Sequence], space: MotionSpace) -> np.ndarray:
 
 @dataclass
 class LipLosses:
-    """Losses on lip geometry through the basis; a millimetre at the lips counts, a coefficient as such hardly does."""
+    """Losses on lip geometry through the basis; a millimetre at the lips counts, a coefficient as such hardly does.
+
+    With a sync network, lips must also be found in time with the sound: the one teacher that needs no labels, and the
+    surest for languages whose phones are only guessed.
+    """
 
     space: MotionSpace
+    sync: SyncNet | None = None
+    sync_weight: float = 0.3
 
     def __post_init__(self) -> None:
         columns = list(MOUTH_AND_JAW)
@@ -122,6 +130,9 @@ class LipLosses:
         self.points = torch.tensor(basis[:, list(LIPS), :2].reshape(len(columns), -1), dtype=torch.float32)
         self.gap = torch.tensor(lip_gap(basis), dtype=torch.float32)
         self.width = torch.tensor(mouth_width(basis), dtype=torch.float32)
+        self.neutral = torch.tensor(self.space.neutral[list(LIPS), :2], dtype=torch.float32)
+        if self.sync is not None:
+            self.sync.eval().requires_grad_(False)
 
     def __call__(self, output: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Output of the lip decoder and a batch of ``Variation`` → weighted terms, whose sum is minimised."""
@@ -151,6 +162,10 @@ class LipLosses:
             terms["phones"] = 0.15 * F.cross_entropy(
                 output["phones"].flatten(0, 1), batch["phones"].flatten(), ignore_index=-1
             )
+        speaking = true.abs().amax((1, 2)) > 0
+        if self.sync is not None and speaking.any():
+            lips = self.neutral + (predicted @ self.points).unflatten(-1, (-1, 2))
+            terms["sync"] = self.sync_weight * self.sync.sync_loss(lips[speaking], raw_mel(batch["mel"][speaking]))
         return terms
 
 
