@@ -123,9 +123,10 @@ def test_jerk_grows_with_jerkiness_and_not_with_size():
     noise = np.random.default_rng(0).normal(size=(500, 3))
     values = [quality.jerk(motion) for motion in (slow, fast, slow + 0.02 * noise, noise)]
     assert values == sorted(values)
-    assert values[-1] == pytest.approx(10**0.5, rel=0.1)
+    assert values[-1] == pytest.approx((40 / 28) ** 0.5, rel=0.1)
     assert quality.jerk(5 * fast) == pytest.approx(values[1])
     assert quality.jerk(np.zeros((50, 3))) == 0
+    assert quality.jerk(np.zeros((3, 3))) == quality.head_speed(np.zeros((3, 3))) == 0
 
 
 # ---------------------------------------------------------------------------------------------- pictures

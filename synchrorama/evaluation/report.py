@@ -117,7 +117,7 @@ _LINES = {
     "blinks_per_minute": ("blinks", lambda v: f"{v:.1f} a minute"),
     "head_range": ("head range", lambda v: "pitch {:.1f}°, yaw {:.1f}°, roll {:.1f}°".format(*v)),
     "head_speed": ("head speed", lambda v: f"{v:.1f}°/s"),
-    "jerk": ("head jerk", lambda v: f"{v:.2f} (third over first difference)"),
+    "jerk": ("head jerk", lambda v: f"{v:.2f} (third over first difference; real heads 0.4-0.8)"),
     "sharpness": ("sharpness", lambda v: f"{v:.2f} of the first frame"),
     "flicker": ("flicker", lambda v: f"{v:.2f} (second over first difference)"),
     "bilabials_shut": ("p, b, m shut", lambda v: f"{v:.1%}"),
