@@ -14,7 +14,7 @@ import time
 import wave
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -374,4 +374,4 @@ class Result:
         from . import __version__
         from .provenance import container_metadata
 
-        return container_metadata(asdict(self.settings), self.settings.seed, __version__)
+        return container_metadata(self.settings.to_dict(), self.settings.seed, __version__)

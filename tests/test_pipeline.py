@@ -16,6 +16,7 @@ from PIL import Image
 from synchrorama import Cancelled, GenerationSettings, InputError, Motion, SynchroRaMaPipeline
 from synchrorama.media import read_photo
 from synchrorama.motion import BLENDSHAPE_NAMES
+from synchrorama.provenance import read_container_metadata
 from synchrorama.settings import controls
 
 CALM = GenerationSettings(seed=1)
@@ -59,7 +60,9 @@ def test_the_saved_video_has_all_frames_the_sound_and_says_how_it_was_made(resul
     assert frames == len(result) == len(result.motion) == 50
     assert seconds == pytest.approx(2.0, abs=0.04)
     assert "512x512" in told and "Audio: aac" in told
-    assert "AI-generated" in told and json.dumps(CALM.to_dict()) in told
+    label = read_container_metadata(path)
+    assert "AI-generated" in label["title"] and "AI-generated" in label["comment"]
+    assert json.loads(label["description"])["settings"] == CALM.to_dict()
     assert list(tmp_path.iterdir()) == [path]
 
 
