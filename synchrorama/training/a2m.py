@@ -49,6 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--speech", type=Path, required=True, help="folder made by `prepare speech`")
     parser.add_argument("--offsets", type=Path, help="JSON of clip offsets made by `train sync`")
     parser.add_argument("--sync-loss", type=Path, help="sync network whose judgement is a loss, e.g. of `train sync`")
+    parser.add_argument("--sync-weight", type=float, default=0.3)
     parser.add_argument("--motion-space", type=Path, default=Path("checkpoints/mini/motion_space"))
     parser.add_argument("--output", type=Path, default=Path("checkpoints/mini/a2m"))
     parser.add_argument("--teacher-steps", type=int, default=1500, help="steps on the phonetic teacher alone")
@@ -84,7 +85,8 @@ def _lip_stages(
     phonetic = load_phonetic(options.speech, space, viseme_table(clips, space))
     print(f"{len(phonetic)} utterances, {sum(map(len, phonetic)) / 1500:.1f} min", flush=True)
     noises = Noises(np.random.default_rng(options.seed), options.noise_sounds)
-    losses = LipLosses(space, SyncNet.from_pretrained(options.sync_loss) if options.sync_loss else None)
+    sync = SyncNet.from_pretrained(options.sync_loss) if options.sync_loss else None
+    losses = LipLosses(space, sync, options.sync_weight)
     stages = (
         ("teacher", options.teacher_steps, 1.5e-3, (phonetic,)),
         ("joint", options.joint_steps, 1.0e-3, (clips, phonetic)),
