@@ -121,7 +121,7 @@ class Benchmark:
 
     def clips(self) -> None:
         known = json.loads(self.options.offsets.read_text()) if self.options.offsets else {}
-        rows = []
+        rows, pauses = [], []
         for path, face in self.real_clips(measured=True):
             speech = read_speech(path).samples
             frames = len(face["gap"])
@@ -135,6 +135,8 @@ class Benchmark:
             r_width = quality.correlation(face["width"][at], width[at + late]) or 0.0
             ours = self.net.measure(self.lips_of(motion), log_mel(speech))
             amplitude = gap[at + late].std() / face["gap"][at].std()
+            both = [quality.lip_statistics(track, speech).silence_opening for track in (face["gap"], gap)]
+            pauses += [both] if None not in both else []
             rows.append((r_gap, r_width, amplitude, ours.offset, ours.confidence))
             print(f"  {path.stem}: clip's offset {late:+d}; r gap {r_gap:.2f} width {r_width:.2f} "
                   f"amplitude {amplitude:.2f}; generated offset {ours.offset:+d} confidence {ours.confidence:.2f}",
@@ -145,6 +147,10 @@ class Benchmark:
         self.add("clips", "mean amplitude ratio of the lip gap", table[:, 2].mean(), 0.85, 1.15)
         self.add("clips", "largest |offset| of the generated lips, frames", np.abs(table[:, 3]).max(), at_most=1)
         self.add("clips", "mean sync confidence of the generated lips", table[:, 4].mean())
+        if pauses:
+            real, generated = np.mean(pauses, axis=0)
+            self.add("clips", f"opening in pauses over speech, {len(pauses)} real clips", real)
+            self.add("clips", "opening in pauses over speech, generated for them", generated)
 
     def closures(self) -> None:
         for kind, groups in self.conditions():
@@ -183,6 +189,10 @@ class Benchmark:
         clean = kind == "clean"
         self.add(part, f"p, b, m shut, {kind}, of {bilabials}", shut, at_least=0.9 if clean else 0.75)
         self.add(part, f"vowels falsely shut, {kind}, of {vowels}", false, at_most=0.1 if clean else np.inf)
+        if clean:
+            pauses = [quality.lip_statistics(gap, sound) for gap, (sound, _) in zip(gaps, groups, strict=True)]
+            pauses = [statistics.silence_opening for statistics in pauses if statistics.silence_opening is not None]
+            self.add(part, "opening in short pauses over speech", float(np.mean(pauses)))
 
     def silence(self) -> None:
         speech = spoken_group(TEXTS[:PER_VIDEO], self.options.voice)[0]
