@@ -176,7 +176,7 @@ def test_loss_prefers_the_truth_and_lively_amplitude(data: Path, space: MotionSp
     true = torch.from_numpy(sequence.mouth[None, :75])
     batch = {
         "mouth": true, "closures": torch.from_numpy(sequence.closures[None, :75]),
-        "phones": torch.from_numpy(sequence.phones[None, :75]),
+        "phones": torch.from_numpy(sequence.phones[None, :75]), "guessed": torch.tensor([False]),
     }  # fmt: skip
     losses = a2m.LipLosses(space)
 
@@ -195,7 +195,8 @@ def test_training_command_writes_a_network_that_speaks(data: Path, tmp_path, cap
     a2m.main(
         ["--clips", str(data / "clips"), "--speech", str(data / "speech"), "--motion-space", str(SPACE),
          "--output", str(tmp_path / "a2m"), "--teacher-steps", "2", "--joint-steps", "2", "--face-steps", "2",
-         "--batch-size", "4", "--noise-sounds", "2"]
+         "--batch-size", "4", "--noise-sounds", "2",
+         "--sync-loss", str(ROOT / "checkpoints" / "mini" / "sync_loss")]
     )  # fmt: skip
     assert "r_gap" in capsys.readouterr().out
     network = A2M.from_pretrained(tmp_path / "a2m")

@@ -40,6 +40,7 @@ from synchrorama.visemes import lip_gap_gain
 
 _FACE_SIGMA = 0.5  # spread that the face decoder leaves unexplained, in normalised units
 _AVERAGE_DECAY = 0.998
+_GUESSED_SYNC = 4.0  # how much more the SyncLoss counts where phones are only guessed
 _FITTED_TABLE_GAIN = 1.12  # ridge regression shrinks; this restores the tracked amplitude
 
 
@@ -144,6 +145,8 @@ class LipLosses:
         width, true_width = predicted @ self.width, true @ self.width
         # Shut frames are few; without weight they are averaged away.
         weight = 1 + 14 * (closures[..., 0] > 0.9) + 7 * (closures[..., 1] > 0.9) + 3 * (true_gap < 0.06)
+        # What is guessed is a hint, no more.
+        weight = weight * (1 - 0.7 * batch["guessed"].float())[:, None]
         offset = (predicted - true) @ self.points
         terms = {
             "lips": 20 * (offset.square().mean(-1) * weight).mean(),
@@ -164,11 +167,20 @@ class LipLosses:
             terms["phones"] = 0.15 * F.cross_entropy(
                 output["phones"].flatten(0, 1), batch["phones"].flatten(), ignore_index=-1
             )
-        speaking = true.abs().amax((1, 2)) > 0
-        if self.sync is not None and speaking.any():
+        if self.sync is not None:
             lips = self.neutral + (predicted @ self.points).unflatten(-1, (-1, 2))
-            terms["sync"] = self.sync_weight * self.sync.sync_loss(lips[speaking], raw_mel(batch["mel"][speaking]))
+            speaking = true.abs().amax((1, 2)) > 0
+            terms["sync"] = self.sync_weight * self._sync(lips, batch["mel"], speaking)
+            terms["guessed"] = _GUESSED_SYNC * self.sync_weight * self._sync(
+                lips, batch["mel"], speaking & batch["guessed"]
+            )
         return terms
+
+    def _sync(self, lips: Tensor, mel: Tensor, chosen: Tensor) -> Tensor:
+        """SyncLoss of the chosen items, weighted by their share of the batch."""
+        if not chosen.any():
+            return lips.new_zeros(())
+        return self.sync.sync_loss(lips[chosen], raw_mel(mel[chosen])) * chosen.float().mean()
 
 
 def train_lips(

@@ -49,6 +49,7 @@ class Sequence:
     split: str = "train"
     loudness: np.ndarray | None = None  # (T,), with the next: tracked clips whose phones were guessed
     spoken: tuple[np.ndarray, np.ndarray] | None = None  # phones (n,), times (n, 2) in seconds
+    guessed: bool = False  # its phones are those of another language as English ears hear them
 
     def __len__(self) -> int:
         return len(self.mouth)
@@ -118,11 +119,13 @@ def load_phonetic(folder: Path, space: MotionSpace, table: np.ndarray) -> list[S
         spoken = np.full(frames, silence)
         for phone, (start, end) in zip(phones, times, strict=True):
             spoken[(clock >= start) & (clock < end)] = phone
-        weight = np.sqrt(frames) * float(item["weight"])
+        guessed = float(item["weight"]) < 0.5
+        weight = np.sqrt(frames) * (1.0 if guessed else float(item["weight"]))
         sequences.append(
             Sequence(
                 str(item["name"]), mel, mouth, gap, width, teacher.closures(phones, times, frames).astype(np.float32),
                 spoken, style_of(mouth, gap, width, space, tracked=0.0), weight,
+                guessed=guessed,
             )
         )  # fmt: skip
     return sequences
@@ -206,7 +209,7 @@ class Variation:
             "closures": _latched(sequence.closures, frames),
             "phones": sequence.phones[nearest],
             "style": self._style(sequence.style, generator),
-            "tracked": np.float32(sequence.motion is not None),
+            "guessed": np.bool_(sequence.guessed),
         }
         mel = _vary_voice(mel, generator)
         mel, spoken = self._background(mel, generator)
