@@ -36,7 +36,7 @@ STYLE_NAMES = ("amplitude", "opening", "width", "rounding", "smile", "tracked")
 
 MAX_ROTATION = np.radians([10.0, 15.0, 10.0])  # pitch, yaw, roll that a single photo bears
 MAX_TRANSLATION = 0.06  # face heights
-_STYLE_SPREAD = np.array([0.0, 0.0, 0.5, 0.4, 0.5, 0.0], np.float32)  # what motion diversity may vary
+_STYLE_SPREAD = np.array([0.0, 0.0, 0.35, 0.25, 0.35, 0.0], np.float32)  # what motion diversity may vary
 # Columns of the phone head (see training.phones.PHONES): m b p, f v, silence.
 _PHONE_COUNT, _BILABIALS, _LABIODENTALS, _SILENCE = 40, (19, 20, 21), (22, 23), 39
 _AMPLITUDE = 0.95  # closures widen the spread of the lip gap; this brings it back to that of the development clips

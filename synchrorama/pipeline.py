@@ -15,7 +15,7 @@ import wave
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,8 @@ from .motion import FPS, Motion
 from .settings import GenerationSettings
 
 if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
+
     from .a2m import A2M
     from .blendshapes import MotionSpace
     from .face import PasteBack, Portrait
@@ -208,6 +210,15 @@ class SynchroRaMaPipeline:
         return _fit_length(motion, recording.frame_count, work.warnings)
 
 
+@cache
+def _linear_algebra() -> ThreadpoolController:
+    """Sets how many threads numpy uses. Its matrices are small here: more than one only wait for each other, and
+    where the encoder has the other core, that makes a frame three to eight times slower."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
 def load_motion(path: str | os.PathLike[str]) -> Motion:
     """A motion file, ready to drive a photo: ours as it is, a face capture taken relative to its own rest.
 
@@ -319,9 +330,12 @@ class Result:
 
         Raises Cancelled between frames if the caller of the pipeline wants to stop.
         """
-        for done, frame in enumerate(self.renderer.frames(self.motion)):
+        rendered = self.renderer.frames(self.motion)
+        for done in range(len(self)):
             self.work.report("Rendering", done, len(self))
-            yield self._framed(frame)
+            with _linear_algebra().limit(limits=1, user_api="blas"):
+                frame = self._framed(next(rendered))
+            yield frame
         self.work.report("Rendering", len(self), len(self))
 
     def _framed(self, frame: np.ndarray) -> np.ndarray:

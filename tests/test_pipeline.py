@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import write_wav
 from PIL import Image
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from synchrorama import Cancelled, GenerationSettings, InputError, Motion, SynchroRaMaPipeline
 from synchrorama.media import read_photo
@@ -85,6 +86,18 @@ def test_frames_are_made_only_when_asked_for(pipeline, photo_path, speech_path):
     result = pipeline(photo_path, speech_path, CALM, progress=lambda stage, done, _: asked.append((stage, done)))
     next(result.frames)
     assert [done for stage, done in asked if stage == "Rendering"] == [0]
+
+
+def test_rendering_keeps_linear_algebra_to_one_thread_and_leaves_the_setting_as_it_was(result, monkeypatch):
+    def threads() -> set[int]:
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    next(result.frames)  # loads every library
+    seen, paint = [], result.renderer.render
+    monkeypatch.setattr(result.renderer, "render", lambda *motion: seen.append(threads()) or paint(*motion))
+    with threadpool_limits(2, user_api="blas"):
+        next(result.frames)
+        assert seen == [{1}] and threads() == {2}
 
 
 def test_progress_names_the_stages_in_order_and_counts_to_the_end(pipeline, photo_path, speech_path, tmp_path):
