@@ -75,6 +75,8 @@ class PeakMemory:
             for listing in Path("/proc/self/task").glob("*/children"):
                 with contextlib.suppress(OSError):
                     for child in listing.read_text().split():
+                        if os.readlink(f"/proc/{child}/exe") == os.readlink("/proc/self/exe"):
+                            continue  # not yet the encoder, but a copy of us that is about to become it
                         status = Path(f"/proc/{child}/status").read_text()
                         self._child = max(self._child, int(status.split("VmHWM:")[1].split()[0]) / 1024)
 
