@@ -70,6 +70,7 @@ def main(argv: list[str] | None = None) -> None:
     development = load_clips(options.clips, space, options.offsets, ("dev",))
     print(f"{len(clips)} clips, {sum(map(len, clips)) / 1500:.1f} min", flush=True)
     network = A2M.from_pretrained(options.resume) if options.resume else A2M()
+    network.register_to_config(_name_or_path="")  # where training went on from is nobody's business
     network.lip_gap_gain.copy_(torch.from_numpy(lip_gap_gain(space)))
     if options.teacher_steps or options.joint_steps:
         _lip_stages(options, network, clips, development, space)
