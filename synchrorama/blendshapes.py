@@ -48,6 +48,12 @@ BLENDSHAPE_INDEX: dict[str, int] = {name: i for i, name in enumerate(BLENDSHAPE_
 MOUTH_AND_JAW: tuple[int, ...] = tuple(
     i for i, name in enumerate(BLENDSHAPE_NAMES) if name.startswith(("jaw", "mouth"))
 )
+_FURTHEST = {"eyeWide": 0.6, "brow": 2.2, "cheekSquint": 1.5, "eyeSquint": 1.5, "noseSneer": 1.2}
+MAX_COEFFICIENTS = np.array(
+    [next((most for part, most in _FURTHEST.items() if name.startswith(part)), 1.0) for name in BLENDSHAPE_NAMES],
+    np.float32,
+)
+"""(52,) how far each shape may go before a warped photo no longer looks like a face."""
 
 FACE_HEIGHT_CM = 17.2  # chin to top of the forehead of the neutral face: the unit of Motion.translation
 _FLIP = np.array([1.0, -1.0, -1.0])  # pixels (y down, z away) ↔ canonical axes (y up, z to the camera)
