@@ -28,7 +28,7 @@ def split_layers(photo: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, 
             person over the background is the photo again, exactly.
     """
     whole = np.full(photo.shape[:2], 255, np.uint8)
-    mask = _person_mask(photo)
+    mask = person_mask(photo)
     hull = cv2.convexHull(landmarks[:468, :2].astype(np.float32))[:, 0]
     face = polygon_mask(hull, photo.shape[:2]) > 127
     if mask is None or not face.any() or mask[face].mean() < FACE_COVER:
@@ -47,7 +47,7 @@ def split_layers(photo: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, 
     return np.round(255 * opacity).astype(np.uint8), _fill(photo, opacity >= 1)
 
 
-def _person_mask(photo: np.ndarray) -> np.ndarray | None:
+def person_mask(photo: np.ndarray) -> np.ndarray | None:
     """(H, W) float32 in 0 … 1 from the segmentation model in MediaPipe's wheel; None where that is missing."""
     os.environ.setdefault("GLOG_minloglevel", "3")
     try:
