@@ -16,19 +16,21 @@ from diffusers.configuration_utils import register_to_config
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor, nn
 
+from synchrorama.acting import Acting
 from synchrorama.audio import HOPS_PER_FRAME, MEL_BANDS, log_mel
-from synchrorama.blendshapes import BLENDSHAPE_INDEX, MOUTH_AND_JAW
+from synchrorama.blendshapes import BLENDSHAPE_INDEX, MAX_COEFFICIENTS, MOUTH_AND_JAW
 from synchrorama.blinks import blink_track
-from synchrorama.motion import Motion, set_gaze
-from synchrorama.visemes import shut_lips, touch_teeth
-
-FACE_BLENDSHAPES = (
-    "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight", "cheekSquintLeft",
-    "cheekSquintRight", "eyeSquintLeft", "eyeSquintRight", "eyeWideLeft", "eyeWideRight", "noseSneerLeft",
-    "noseSneerRight",
-)  # fmt: skip
-FACE_CHANNELS = len(FACE_BLENDSHAPES) + 2 + 3 + 3
-"""What the latent governs, per frame: 13 blendshapes, gaze (right, down), head rotation, head translation."""
+from synchrorama.face_vae import (
+    FACE_BLENDSHAPES,
+    FACE_CHANNELS,
+    FaceDecoder,
+    FrameNorm,
+    PosteriorEncoder,
+    ResidualBlock,
+    VPFlow,
+)
+from synchrorama.motion import Motion, gaze, set_gaze
+from synchrorama.visemes import add_with_same_gap, shut_lips, touch_teeth
 
 STYLE_NAMES = ("amplitude", "opening", "width", "rounding", "smile", "tracked")
 """The style code: statistics of how somebody speaks, in units of their spread over people; last, the articulation:
@@ -45,28 +47,10 @@ _HEAD_SMOOTHING = 1.5  # frames
 _PEAK = (0.25, 0.16)  # a closure heard more surely than this shuts the lips: at articulation 0, and times that at 1
 
 
-class FrameNorm(nn.LayerNorm):
-    """Layer normalisation over the channels of (B, C, T), for each frame alone: any length gives the same result."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.transpose(1, 2)).transpose(1, 2)
-
-
-class ResidualBlock(nn.Module):
-    """Dilated convolution over time with a conditioning vector, added to its input (B, C, T)."""
-
-    def __init__(self, channels: int, dilation: int, condition: int = 0, dropout: float = 0.1) -> None:
-        super().__init__()
-        self.convolution = nn.Conv1d(channels, channels, 3, padding=dilation, dilation=dilation)
-        self.norm = FrameNorm(channels)
-        self.condition = nn.Linear(condition, channels) if condition else None
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
-        y = self.norm(self.convolution(x))
-        if self.condition is not None:
-            y = y + self.condition(condition)[:, :, None]
-        return x + self.dropout(F.gelu(y))
+def _zero_initialised(layer: nn.Conv1d) -> nn.Conv1d:
+    """A condition that changes nothing until training has found a use for it."""
+    nn.init.zeros_(layer.weight)
+    return layer
 
 
 class LipDecoder(nn.Module):
@@ -97,85 +81,6 @@ class LipDecoder(nn.Module):
         }
 
 
-class PosteriorEncoder(nn.Module):
-    """q(z | motion, audio): face channels (B, 21, T) and audio features (B, C, T) → mean and log-variance at T/8."""
-
-    def __init__(self, audio_channels: int, channels: int, latent_channels: int) -> None:
-        super().__init__()
-        self.network = nn.Sequential(
-            nn.Conv1d(FACE_CHANNELS + audio_channels, channels, 5, padding=2),
-            nn.GELU(),
-            *(
-                layer
-                for _ in range(3)
-                for layer in (nn.Conv1d(channels, channels, 5, stride=2, padding=2), FrameNorm(channels), nn.GELU())
-            ),
-            nn.Conv1d(channels, 2 * latent_channels, 1),
-        )
-
-    def forward(self, face: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
-        mean, log_variance = self.network(torch.cat([face, audio], 1)).chunk(2, 1)
-        return mean, log_variance.clamp(-6, 2)
-
-
-class VPFlow(nn.Module):
-    """Volume-preserving flow: N × (residual coupling with a shift only, then a flip of the channels).
-
-    Shifts do not change volume, so log p(z) is that of a standard normal at the transformed point. Conditioned on audio
-    features at the latents' rate; dilated convolutions let one latent see seconds around it.
-    """
-
-    def __init__(self, latent_channels: int, audio_channels: int, channels: int, layers: int) -> None:
-        super().__init__()
-        half = latent_channels // 2
-        self.shifts = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv1d(half + audio_channels, channels, 5, padding=2),
-                nn.GELU(),
-                nn.Conv1d(channels, channels, 3, padding=2, dilation=2),
-                FrameNorm(channels),
-                nn.GELU(),
-                nn.Conv1d(channels, half, 1),
-            )
-            for _ in range(layers)
-        )
-        for shift in self.shifts:  # starts as the identity
-            nn.init.zeros_(shift[-1].weight)
-            nn.init.zeros_(shift[-1].bias)
-
-    def forward(self, z: Tensor, audio: Tensor) -> Tensor:
-        """Posterior latents (B, L, N) → points under the standard normal (B, L, N)."""
-        for shift in self.shifts:
-            first, second = z.chunk(2, 1)
-            z = torch.cat([first, second + shift(torch.cat([first, audio], 1))], 1).flip(1)
-        return z
-
-    def inverse(self, u: Tensor, audio: Tensor) -> Tensor:
-        """Samples of the standard normal (B, L, N) → samples of the prior (B, L, N)."""
-        for shift in reversed(self.shifts):
-            first, second = u.flip(1).chunk(2, 1)
-            u = torch.cat([first, second - shift(torch.cat([first, audio], 1))], 1)
-        return u
-
-
-class FaceDecoder(nn.Module):
-    """p(face | z, audio): latents (B, L, T/8) and audio features (B, C, T) → face channels (B, 21, T), normalised."""
-
-    def __init__(self, latent_channels: int, audio_channels: int, channels: int) -> None:
-        super().__init__()
-        self.latent = nn.Conv1d(latent_channels, channels, 1)
-        self.audio = nn.Conv1d(audio_channels, channels, 1)
-        self.blocks = nn.ModuleList(ResidualBlock(channels, d) for d in (1, 2, 4))
-        self.output = nn.Conv1d(channels, FACE_CHANNELS, 1)
-
-    def forward(self, z: Tensor, audio: Tensor) -> Tensor:
-        x = F.interpolate(self.latent(z), size=audio.shape[-1], mode="linear", align_corners=False)
-        x = x + self.audio(audio)
-        for block in self.blocks:
-            x = block(x)
-        return self.output(x)
-
-
 class A2M(ModelMixin, ConfigMixin):
     """Audio to motion. ``generate`` makes a ``Motion`` from a recording; the parts above are trained together."""
 
@@ -191,10 +96,14 @@ class A2M(ModelMixin, ConfigMixin):
         latent_stride: int = 8,
         flow_layers: int = 4,
         audio_channels: int = 32,
+        emotion_channels: int = 24,
+        scene_channels: int = 32,
     ) -> None:
         super().__init__()
         self.lips = LipDecoder(channels, tuple(dilations))
         self.audio_features = nn.Conv1d(channels, audio_channels, 1)
+        self.emotion = _zero_initialised(nn.Conv1d(emotion_channels, audio_channels, 1, bias=False))
+        self.scene = _zero_initialised(nn.Conv1d(scene_channels, audio_channels, 1, bias=False))
         self.posterior = PosteriorEncoder(audio_channels, face_channels, latent_channels)
         self.prior = VPFlow(latent_channels, audio_channels, face_channels, flow_layers)
         self.face = FaceDecoder(latent_channels, audio_channels, face_channels)
@@ -202,8 +111,23 @@ class A2M(ModelMixin, ConfigMixin):
         self.register_buffer("face_mean", torch.zeros(FACE_CHANNELS))
         self.register_buffer("face_std", torch.ones(FACE_CHANNELS))
 
+    def condition(self, features: Tensor, emotion: Tensor | None = None, scene: Tensor | None = None) -> Tensor:
+        """What the rest of the face is conditioned on: (B, C, T).
+
+        Args:
+            features: (B, channels, T) of the lip decoder.
+            emotion: (B, 24, T) Z_emo; None, like zeros, where it is not known.
+            scene: (B, 32, T) the token of C_t that is in force in each frame; None, like zeros, without a description.
+        """
+        context = self.audio_features(features)
+        if emotion is not None:
+            context = context + self.emotion(emotion)
+        if scene is not None:
+            context = context + self.scene(scene)
+        return context
+
     def pooled_audio(self, context: Tensor) -> Tensor:
-        """Audio context (B, C, T) at the latents' rate, (B, C, ceil(T/8))."""
+        """Context (B, C, T) at the latents' rate, (B, C, ceil(T/8))."""
         stride = self.config.latent_stride
         padding = -context.shape[-1] % stride
         return F.avg_pool1d(F.pad(context, (0, padding), mode="replicate"), stride)
@@ -219,6 +143,10 @@ class A2M(ModelMixin, ConfigMixin):
         blink_rate: float = 15.0,
         expressiveness: float = 1.0,
         articulation: float = 0.5,
+        emotion: np.ndarray | None = None,
+        emotion_strength: float = 1.0,
+        scene: np.ndarray | None = None,
+        acting: Acting | None = None,
     ) -> Motion:
         """Motion for a recording of any length in one pass; the same seed gives the same motion.
 
@@ -229,6 +157,10 @@ class A2M(ModelMixin, ConfigMixin):
             blink_rate: blinks a minute on average; 0 for none.
             expressiveness: how far the mouth opens; 0 keeps it shut, 1 as people do, 2 exaggerated.
             articulation: 0 as mumbled as people are on video, 1 every consonant shown.
+            emotion: (T, 24) Z_emo, see ``emotion.embedding``.
+            emotion_strength: guidance: 0 as without emotion, 1 as learned, 2 exaggerated.
+            scene: (T, 32) tokens of C_t.
+            acting: expressions, actions and manner that are put on the motion; lips still close where they must.
         """
         random = torch.Generator().manual_seed(int(seed))
         mel = torch.from_numpy(normalised_mel(log_mel(speech)))[None].to(self.device, self.dtype)
@@ -240,31 +172,56 @@ class A2M(ModelMixin, ConfigMixin):
         # Heard a second time as the crisp teacher hears, which tells p from a pause in loudness far more surely.
         crisp = style * torch.tensor([[1.0] * (len(STYLE_NAMES) - 1) + [0.0]])
         lips = self.lips(mel.expand(2, -1, -1), torch.cat([style, crisp]).to(mel))
-        context = self.audio_features(lips["features"][:1])
-        pooled = self.pooled_audio(context)
-        noise = torch.randn(1, self.config.latent_channels, pooled.shape[-1], generator=random) * motion_diversity
-        face = self.face(self.prior.inverse(noise.to(mel), pooled), context)[0].T
-        face = _without_tremor((face * self.face_std + self.face_mean).float().cpu().numpy())
+        steps = -(-frames // self.config.latent_stride)
+        noise = torch.randn(1, self.config.latent_channels, steps, generator=random).to(mel) * motion_diversity
+        face = self._face(lips["features"][:1], noise, emotion, emotion_strength, scene)
 
         silence = _smoothed(lips["phones"][0].softmax(-1)[:, _SILENCE].float().cpu().numpy())
-        blendshapes = self._mouth(lips, expressiveness, articulation)
-        for name, column in zip(FACE_BLENDSHAPES, face.T, strict=False):
-            limit = 0.6 if name.startswith("eyeWide") else 1.0
-            blendshapes[:, BLENDSHAPE_INDEX[name]] = np.clip(column, -0.5, limit)
-        right, down = face[:, len(FACE_BLENDSHAPES)], face[:, len(FACE_BLENDSHAPES) + 1]
-        set_gaze(blendshapes, np.clip(right, -0.5, 0.5), np.clip(down, -0.4, 0.4))
-        blinks = blink_track(frames, blink_rate, np.random.default_rng(seed), silence)
-        for name in ("eyeBlinkLeft", "eyeBlinkRight"):
-            blendshapes[:, BLENDSHAPE_INDEX[name]] = blinks
-        rotation, translation = face[:, -6:-3] * (_HEAD * head_motion), face[:, -3:] * (_HEAD * head_motion)
+        blendshapes = self._mouth(lips, expressiveness, articulation, acting)
+        rates = blink_rate if acting is None else blink_rate * acting.blink_rate
+        blinks = blink_track(frames, rates, np.random.default_rng(seed), silence)
+        self._add_upper_face(blendshapes, face, blinks)
+        head = _HEAD * face[:, -6:]
+        if acting is not None:
+            head = acting.move_head(head) + np.concatenate([acting.rotation, acting.translation], axis=1)
+        head = head_motion * head
         return Motion(
             blendshapes,
-            MAX_ROTATION * np.tanh(rotation / MAX_ROTATION),
-            MAX_TRANSLATION * np.tanh(translation / MAX_TRANSLATION),
+            MAX_ROTATION * np.tanh(head[:, :3] / MAX_ROTATION),
+            MAX_TRANSLATION * np.tanh(head[:, 3:] / MAX_TRANSLATION),
         )
 
-    def _mouth(self, lips: dict[str, Tensor], expressiveness: float, articulation: float) -> np.ndarray:
-        """The lip decoder's answer, shut where it must be: (T, 52) with mouth and jaw filled in.
+    def _face(
+        self,
+        features: Tensor,
+        noise: Tensor,
+        emotion: np.ndarray | None,
+        emotion_strength: float,
+        scene: np.ndarray | None,
+    ) -> np.ndarray:
+        """(T, 21) what the latent governs, from its noise (1, L, T/8).
+
+        Emotion is guided as diffusion models are (Ho & Salimans 2022, "Classifier-free diffusion guidance"): what it
+        changes is scaled by its strength.
+        """
+
+        def decoded(z_emo: Tensor | None) -> Tensor:
+            context = self.condition(features, z_emo, to_tensor(scene))
+            return self.face(self.prior.inverse(noise, self.pooled_audio(context)), context)[0].T
+
+        def to_tensor(condition: np.ndarray | None) -> Tensor | None:
+            return None if condition is None else torch.from_numpy(np.ascontiguousarray(condition.T))[None].to(features)
+
+        face = decoded(None if emotion_strength == 0 else to_tensor(emotion))
+        if emotion is not None and emotion_strength not in (0, 1):
+            plain = decoded(None)
+            face = plain + emotion_strength * (face - plain)
+        return _without_tremor((face * self.face_std + self.face_mean).float().cpu().numpy())
+
+    def _mouth(
+        self, lips: dict[str, Tensor], expressiveness: float, articulation: float, acting: Acting | None
+    ) -> np.ndarray:
+        """The lip decoder's answer, shut where it must be, on the face that is acted: (T, 52).
 
         It needs no gate for silence and noise, through which the decoder has learned to stay at rest; a gate cuts into
         soft speech and costs lip sync.
@@ -273,14 +230,33 @@ class A2M(ModelMixin, ConfigMixin):
         blendshapes = np.zeros((len(coefficients), 52), np.float32)
         # Within 0.5…1.6 the network's own style changes the amplitude; beyond, and a little within, a plain gain does.
         gain = expressiveness / np.clip(expressiveness, 0.5, 1.6) * np.clip(expressiveness, 0.5, 1.6) ** 0.5
-        blendshapes[:, MOUTH_AND_JAW] = np.clip(coefficients * (_AMPLITUDE * gain), 0, 1)
+        opening = 1.0 if acting is None else acting.opening[:, None]
+        blendshapes[:, MOUTH_AND_JAW] = np.clip(coefficients * (_AMPLITUDE * gain) * opening, 0, 1)
+        gap_gain = self.lip_gap_gain.float().cpu().numpy()
+        lowest = np.zeros_like(blendshapes)
+        if acting is not None:  # before closures: a wrinkled nose lifts the upper lip too
+            blendshapes = add_with_same_gap(blendshapes, acting.blendshapes, gap_gain)
+            lowest = np.minimum(acting.blendshapes, 0)
         phones = lips["phones"][1].softmax(-1)
         heard = torch.stack([phones[:, list(group)].sum(1) for group in (_BILABIALS, _LABIODENTALS)], 1)
         score = (torch.sigmoid(lips["closures"][1]) * heard).sqrt().float().cpu().numpy()
         shut, teeth = (closure_amount(column, _PEAK[1] ** articulation * _PEAK[0]) for column in score.T)
-        gap_gain = self.lip_gap_gain.float().cpu().numpy()
         blendshapes = touch_teeth(blendshapes, teeth * (1 - shut), gap_gain)
-        return np.clip(shut_lips(blendshapes, shut, gap_gain), 0, 1)
+        return np.clip(shut_lips(blendshapes, shut, gap_gain), lowest, MAX_COEFFICIENTS)
+
+    @staticmethod
+    def _add_upper_face(blendshapes: np.ndarray, face: np.ndarray, blinks: np.ndarray) -> None:
+        """Add brows, cheeks and gaze (T, 21) and blinks (T,) to the acted face (T, 52), in place."""
+        for name, column in zip(FACE_BLENDSHAPES, face.T, strict=False):
+            most = MAX_COEFFICIENTS[BLENDSHAPE_INDEX[name]]
+            blendshapes[:, BLENDSHAPE_INDEX[name]] += np.clip(column, -0.5, min(most, 1.0))
+        look = face[:, len(FACE_BLENDSHAPES) : len(FACE_BLENDSHAPES) + 2]
+        look = np.clip(look, (-0.5, -0.4), (0.5, 0.4)) + gaze(blendshapes)
+        set_gaze(blendshapes, *look.T)
+        for name in ("eyeBlinkLeft", "eyeBlinkRight"):
+            column = BLENDSHAPE_INDEX[name]
+            blendshapes[:, column] = np.clip(np.maximum(blendshapes[:, column], blinks), 0, 1)
+        np.minimum(blendshapes, MAX_COEFFICIENTS, out=blendshapes)
 
 
 def closure_amount(score: np.ndarray, peak: float) -> np.ndarray:

@@ -24,26 +24,31 @@ _SHAPES = (
 
 
 def blink_track(
-    frames: int, per_minute: float, generator: np.random.Generator, silence: np.ndarray | None = None
+    frames: int, per_minute: float | np.ndarray, generator: np.random.Generator, silence: np.ndarray | None = None
 ) -> np.ndarray:
     """(frames,) float32 closure of both lids: 0 as open as in the photo, 1 shut.
 
     Args:
-        per_minute: mean rate; 0 for no blinks.
+        per_minute: mean rate, or (frames,) rates over time; 0 for no blinks.
         silence: (frames,) probability that nobody speaks; blinks prefer pauses.
     """
     closure = np.zeros(frames, np.float32)
-    if per_minute <= 0:
+    rates = np.broadcast_to(np.asarray(per_minute, np.float64), (frames,))
+    mean_rate = float(rates.mean())
+    if mean_rate <= 0:
         return closure
-    mean_gap = 60.0 / per_minute
+    mean_gap = 60.0 / mean_rate
+    # Blinks are drawn at the mean rate in a time that runs faster where the rate is higher.
+    clock = np.concatenate([[0.0], np.cumsum(rates / mean_rate)]) / FPS
     # The mean of a log-normal is exp(mu + sigma² / 2); the shortest gap is added on top.
     location = np.log(max(mean_gap - _SHORTEST_GAP, 0.05)) - _GAP_SPREAD**2 / 2
     at = generator.uniform(0.2, 1.0) * min(mean_gap, frames / FPS)  # the first gap began before the video
     while at * FPS < frames:
         shape = _SHAPES[generator.integers(len(_SHAPES))]
-        start = _towards_pause(round(at * FPS), silence, generator)
+        start = _towards_pause(round(float(np.interp(at, clock, np.arange(frames + 1)))), silence, generator)
         part = shape[: max(0, frames - start)]
-        closure[start : start + len(part)] = np.maximum(closure[start : start + len(part)], part)
+        if len(part) and rates[start] > 0:
+            closure[start : start + len(part)] = np.maximum(closure[start : start + len(part)], part)
         at += _SHORTEST_GAP + generator.lognormal(location, _GAP_SPREAD)
     return closure
 

@@ -31,7 +31,7 @@ class Motion:
 
     Attributes:
         blendshapes: (T, 52) float32 in [0, 1], columns in the order of ``BLENDSHAPE_NAMES``; 0 is the relaxed face
-            with the lips shut.
+            with the lips shut. What is added to the photo's own expression may also be negative and take away from it.
         rotation: (T, 3) float32 radians: pitch (positive looks down), yaw (positive turns towards the right of the
             picture), roll (positive tilts the crown towards the left of the picture). See ``rotation_matrix``.
         translation: (T, 3) float32 in face heights: right, up, towards the camera.
@@ -216,6 +216,17 @@ def set_gaze(blendshapes: np.ndarray, right: np.ndarray, down: np.ndarray) -> No
     }  # fmt: skip
     for name, value in values.items():
         blendshapes[:, BLENDSHAPE_INDEX[name]] = np.clip(value, 0, 1)
+
+
+def gaze(blendshapes: np.ndarray) -> np.ndarray:
+    """(…, 52) coefficients → (…, 2) gaze to the right and down: the mean of both eyes, so that they never squint."""
+
+    def look(name: str) -> np.ndarray:
+        return blendshapes[..., BLENDSHAPE_INDEX["eyeLook" + name]]
+
+    right = 0.5 * (look("OutLeft") - look("InLeft") + look("InRight") - look("OutRight"))
+    down = 0.5 * (look("DownLeft") - look("UpLeft") + look("DownRight") - look("UpRight"))
+    return np.stack([right, down], axis=-1)
 
 
 def _mean_rotation(matrices: np.ndarray) -> np.ndarray:

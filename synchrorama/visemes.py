@@ -58,6 +58,16 @@ def touch_teeth(blendshapes: np.ndarray, amount: np.ndarray, gap_gain: np.ndarra
     return blendshapes * (1 - amount) + target * amount
 
 
+def add_with_same_gap(blendshapes: np.ndarray, added: np.ndarray, gap_gain: np.ndarray) -> np.ndarray:
+    """Add an expression to a speaking mouth, (T, 52) each, without opening or shutting the lips: speech does that."""
+    together = blendshapes + added
+    change = added @ gap_gain
+    close, jaw = BLENDSHAPE_INDEX["mouthClose"], BLENDSHAPE_INDEX["jawOpen"]
+    together[:, close] += np.maximum(change, 0) / -gap_gain[close]
+    together[:, jaw] += np.maximum(-change, 0) / gap_gain[jaw]
+    return together
+
+
 def _close(blendshapes: np.ndarray, gap: float, gap_gain: np.ndarray) -> None:
     """Raise mouthClose, in place, until the lips are no further apart than ``gap`` cm."""
     column = BLENDSHAPE_INDEX["mouthClose"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import cv2
@@ -9,7 +10,7 @@ import numpy as np
 
 from synchrorama.blendshapes import BLENDSHAPE_INDEX, FACE_HEIGHT_CM, MotionSpace, mouth_width
 from synchrorama.face_topology import EYE_OUTER_CORNERS, FACE_OVAL, LEFT_IRIS, MESH_LANDMARKS, RIGHT_IRIS
-from synchrorama.motion import Motion, rotation_matrix, rotation_vector
+from synchrorama.motion import Motion, gaze, rotation_matrix, rotation_vector
 from synchrorama.motion_frames.deformation import FaceDeformer
 from synchrorama.motion_frames.drawing import polygon_mask, region_around, smoothstep
 from synchrorama.motion_frames.eyes import Eye
@@ -87,6 +88,12 @@ class MotionFrameRenderer:
         self._identity_map = np.stack([xs, ys], axis=-1)
         self._map = self._identity_map.copy()
         self._depth = np.empty((self.height, self.width), np.float32)
+        self._rendering = threading.Lock()  # the two above are used for every frame anew
+
+    @property
+    def rotation(self) -> np.ndarray:
+        """(3,) pitch, yaw and roll of the head in the photo, in radians."""
+        return rotation_vector(self._rotation)
 
     def _with_model_depth(self, shape: np.ndarray, model: np.ndarray) -> np.ndarray:
         """Replace most of the detector's depth, poor on the far side of a turned face, by the fitted model's.
@@ -224,15 +231,16 @@ class MotionFrameRenderer:
         points[: len(face), 2] += FACE_IN_FRONT
         points[len(face) :, :2] = around
         points[len(face) :, 2] = grid[:, 2]
-        np.copyto(self._map, self._identity_map)
-        rasterize_map(points, self._source, self._triangles, self._depth, self._map)
         frame = np.empty((self.height, self.width, 3), np.uint8)
-        sample_layers(self._map, self._layers, self._background, frame)
+        with self._rendering:
+            np.copyto(self._map, self._identity_map)
+            rasterize_map(points, self._source, self._triangles, self._depth, self._map)
+            sample_layers(self._map, self._layers, self._background, frame)
 
         for eye, loop in zip(self._eyes, self._mesh.eyes, strict=True):
             rigid_loop = refine[loop] @ rigid
             closure = float(np.clip(blendshapes[BLENDSHAPE_INDEX["eyeBlink" + eye.side]], 0, 1))
-            eye.draw(frame, face[loop, :2], rigid_loop[:, :2], face[:, :2], closure, _gaze(blendshapes))
+            eye.draw(frame, face[loop, :2], rigid_loop[:, :2], face[:, :2], closure, gaze(blendshapes))
         opening = float(self._deformer.intended_lip_gaps(blendshapes).max())
         self._mouth.draw(
             frame, face[self._mesh.mouth, :2], shape, blendshapes, opening, scale, turn, place, self._landmarks
@@ -282,13 +290,3 @@ def _double_resolution(picture: np.ndarray) -> np.ndarray:
         picture = double
     return picture
 
-
-def _gaze(blendshapes: np.ndarray) -> np.ndarray:
-    """(2,) right and down: the mean of both eyes, so that they never squint."""
-
-    def look(name: str) -> float:
-        return float(blendshapes[BLENDSHAPE_INDEX["eyeLook" + name]])
-
-    right = 0.5 * (look("OutLeft") - look("InLeft") + look("InRight") - look("OutRight"))
-    down = 0.5 * (look("DownLeft") - look("UpLeft") + look("DownRight") - look("UpRight"))
-    return np.array([right, down])

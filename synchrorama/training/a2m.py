@@ -1,8 +1,7 @@
 """Train the A2M (``python -m synchrorama train a2m``): first the lips, then what the latent governs.
 
 Lips: a phonetic teacher on much speech gives closures and full amplitude, tracked clips give realism; both are shown
-in every batch, because a network that no longer sees the teacher forgets closures. Face: a conditional VAE with a
-VP-Flow prior on the tracked clips, with the lips' audio features held fixed.
+in every batch, because a network that no longer sees the teacher forgets closures. Face: see ``face_vae``.
 """
 
 from __future__ import annotations
@@ -25,20 +24,11 @@ from synchrorama.a2m import A2M, LipDecoder, normalised_mel, raw_mel
 from synchrorama.blendshapes import MOUTH_AND_JAW, MotionSpace, lip_gap, mouth_width
 from synchrorama.evaluation.sync import SyncNet
 from synchrorama.face_topology import LIPS
-from synchrorama.motion import Motion
 from synchrorama.training import teacher
-from synchrorama.training.datasets import (
-    Noises,
-    Sequence,
-    Variation,
-    face_channels,
-    load_clips,
-    load_phonetic,
-    mirrored,
-)
+from synchrorama.training.datasets import Noises, Sequence, Variation, load_clips, load_phonetic
+from synchrorama.training.face_vae import Conditions, train_face
 from synchrorama.visemes import lip_gap_gain
 
-_FACE_SIGMA = 0.5  # spread that the face decoder leaves unexplained, in normalised units
 _AVERAGE_DECAY = 0.998
 _GUESSED_SYNC = 4.0  # how much more the SyncLoss counts where phones are only guessed
 _FITTED_TABLE_GAIN = 1.12  # ridge regression shrinks; this restores the tracked amplitude
@@ -52,6 +42,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--sync-loss", type=Path, help="sync network whose judgement is a loss, e.g. of `train sync`")
     parser.add_argument("--sync-weight", type=float, default=0.3)
     parser.add_argument("--motion-space", type=Path, default=Path("checkpoints/mini/motion_space"))
+    parser.add_argument(
+        "--checkpoints", type=Path, default=Path("checkpoints/mini"),
+        help="folder with speech_emotion/ and scene_encoder/, whose answers condition the face",
+    )  # fmt: skip
     parser.add_argument("--output", type=Path, default=Path("checkpoints/mini/a2m"))
     parser.add_argument("--teacher-steps", type=int, default=1500, help="steps on the phonetic teacher alone")
     parser.add_argument("--joint-steps", type=int, default=3500, help="steps on teacher and clips")
@@ -75,7 +69,8 @@ def main(argv: list[str] | None = None) -> None:
     if options.teacher_steps or options.joint_steps:
         _lip_stages(options, network, clips, development, space)
     if options.face_steps:
-        train_face(network, clips, development, options.face_steps, options.seed)
+        conditions = Conditions.from_pretrained(options.checkpoints)
+        train_face(network, clips, development, conditions, options.face_steps, options.seed)
     network.eval().save_pretrained(options.output)
     print(json.dumps(measure_lips(network.lips, development, space)))
 
@@ -241,93 +236,6 @@ def measure_lips(lips: LipDecoder, clips: list[Sequence], space: MotionSpace) ->
         )
     means = np.nanmean(rows, axis=0) if rows else np.full(3, np.nan)
     return dict(zip(("r_gap", "r_width", "amplitude"), map(float, means), strict=True))
-
-
-def train_face(
-    network: A2M, clips: list[Sequence], development: list[Sequence], steps: int, seed: int, window: int = 128
-) -> None:
-    """Train posterior, VP-Flow prior and face decoder by the evidence lower bound; the lip decoder stays as it is."""
-    channels = np.concatenate([face_channels(clip.motion) for clip in clips])
-    network.face_mean.copy_(torch.from_numpy(channels.mean(0)))
-    network.face_std.copy_(torch.from_numpy(channels.std(0) + 1e-3))
-    network.eval()
-    known, held_out = ([_heard(network, clip) for clip in group] for group in (clips, development))
-    parameters = [
-        parameter
-        for part in (network.audio_features, network.posterior, network.prior, network.face)
-        for parameter in part.parameters()
-    ]
-    optimiser = torch.optim.AdamW(parameters, 1e-3, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-3, steps, pct_start=0.1)
-    generator, started, sums = np.random.default_rng(seed), time.time(), np.zeros(2)
-    network.train()
-    for step in range(1, steps + 1):
-        reconstruction, divergence = face_bound(network, *_face_batch(known, generator, 12, window))
-        # The divergence is phased in, or the decoder would learn to do without the latent.
-        loss = reconstruction + min(1.0, step / 500) * divergence
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        schedule.step()
-        sums += (reconstruction.item(), divergence.item())
-        if step % 250 == 0:
-            with torch.no_grad():
-                bound = face_bound(network, *_face_batch(held_out, np.random.default_rng(0), 24, window))
-            bound = " ".join(f"{term.item():.3f}" for term in bound)
-            print(f"face {step} {time.time() - started:.0f}s {(sums / 250).round(3)} | dev {bound}", flush=True)
-            sums[:] = 0
-
-
-def face_bound(network: A2M, face: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-    """Negative evidence lower bound per face channel and frame: reconstruction and divergence from the prior.
-
-    Args:
-        face: (B, 21, T) normalised face channels; T a multiple of the latent stride.
-        features: (B, C, T) of the lip decoder.
-    """
-    context = network.audio_features(features)
-    # Whole windows without sound teach what a face does by itself.
-    context = context * (torch.rand(len(context), 1, 1) > 0.1)
-    mean, log_variance = network.posterior(face, context)
-    noise = torch.randn_like(mean)
-    z = mean + noise * (0.5 * log_variance).exp()
-    prior = network.prior(z, network.pooled_audio(context))
-    reconstruction = (network.face(z, context) - face).square().mean() / (2 * _FACE_SIGMA**2)
-    log_posterior = -0.5 * (log_variance + noise.square())
-    log_prior = -0.5 * prior.square()
-    divergence = (log_posterior - log_prior).sum(1).mean() / (network.config.latent_stride * face.shape[1])
-    return reconstruction, divergence
-
-
-@torch.no_grad()
-def _heard(network: A2M, clip: Sequence) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Normalised face channels of a clip (T, 21), the same in a mirror, and what the lip decoder hears (T, C)."""
-    motion = clip.motion
-    mirror = Motion(mirrored(motion.blendshapes), motion.rotation * (1, -1, -1), motion.translation * (-1, 1, 1))
-    mean, std = network.face_mean.numpy(), network.face_std.numpy()
-    style = torch.zeros(1, 6)
-    style[:, -1] = 1
-    features = network.lips(torch.from_numpy(normalised_mel(clip.mel))[None].float(), style)["features"][0].T
-    plain, swapped = ((face_channels(m) - mean) / std for m in (motion, mirror))
-    return plain, swapped, features.numpy()
-
-
-def _face_batch(
-    clips: list[tuple[np.ndarray, np.ndarray, np.ndarray]], generator: np.random.Generator, size: int, window: int
-) -> tuple[Tensor, Tensor]:
-    """Windows of face channels and features, half of them mirrored; short clips go on backwards from their end."""
-    weights = np.sqrt([len(features) for _, _, features in clips])
-    faces, heard = [], []
-    for i in generator.choice(len(clips), size, p=weights / weights.sum()):
-        plain, swapped, features = clips[i]
-        length = len(features)
-        frames = np.arange(window) + generator.integers(0, max(1, length - window + 1))
-        frames = frames % (2 * length - 2)
-        frames = np.where(frames < length, frames, 2 * length - 2 - frames)
-        faces.append((swapped if generator.random() < 0.5 else plain)[frames].T)
-        heard.append(features[frames].T)
-    return torch.from_numpy(np.stack(faces)).float(), torch.from_numpy(np.stack(heard))
 
 
 class _Batches(IterableDataset):
