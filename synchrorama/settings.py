@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from .emotion.direction import keyframes_text, parse_emotion, parse_keyframes
 from .errors import InputError
 
 MAX_SEED = 2**31 - 1
 FRAMINGS = ("crop", "full_picture")
+EMOTION_MODES = ("speech", "emotion", "valence_arousal", "keyframes")
+MAX_TEXT = 20_000  # characters
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,8 @@ class Control:
     """How one setting is presented: what a slider, a command-line option and a table row need to know.
 
     ``minimum`` and ``maximum`` are inclusive; ``choices`` replaces them for settings that are one of a few
-    words; ``optional`` says that None is a value too, and what it means stands in ``help``.
+    words, and texts have neither; ``optional`` says that None is a value too, and what it means stands in ``help``;
+    ``read`` brings a text into its usual form and raises InputError for what it cannot read.
     """
 
     label: str
@@ -35,6 +39,7 @@ class Control:
     step: float | None = None
     choices: tuple[str, ...] = ()
     optional: bool = False
+    read: Callable[[Any], str] | None = None
 
     def check(self, value: Any) -> Any:
         """The value as this control's type. Raises InputError when it is of another kind or out of range."""
@@ -48,12 +53,28 @@ class Control:
             if not isinstance(value, bool):
                 raise InputError(f"{self.label} is {value!r}; give true or false.")
             return value
+        if self.kind is str:
+            return self._text(value)
         number = self._number(value)
         if not self.minimum <= number <= self.maximum:
             raise InputError(
                 f"{self.label} is {value}; give a value from {self.minimum:.0f} to {self.maximum:.0f}."
             )
         return number
+
+    def _text(self, value: Any) -> str | None:
+        """A text; an empty one is none at all where None is allowed."""
+        if isinstance(value, str):
+            value = value.strip()
+            if not value and self.optional:
+                return None
+            if len(value) > MAX_TEXT:
+                raise InputError(f"{self.label} has {len(value)} characters; give at most {MAX_TEXT}.")
+        if self.read is not None:
+            return self.read(value)
+        if not isinstance(value, str):
+            raise InputError(f"{self.label} is {value!r}; give a text.")
+        return value
 
     def _number(self, value: Any) -> float:
         """int or float. Whole floats pass for int settings because sliders and JSON send them so."""
@@ -66,6 +87,15 @@ class Control:
 
 def _control(default: Any, label: str, help: str, kind: type = float, **bounds: Any) -> Any:
     return field(default=default, metadata={"control": Control(label, help, kind, **bounds)})
+
+
+def read_emotion(text: Any) -> str:
+    parse_emotion(text)
+    return str(text).strip().lower()
+
+
+def read_keyframes(given: Any) -> str:
+    return keyframes_text(parse_keyframes(given))
 
 
 @dataclass(frozen=True)
@@ -114,6 +144,80 @@ class GenerationSettings:
         "crop shows the head in a 512 pixel square; full_picture puts it back into the whole photo.",
         str, choices=FRAMINGS,
     )  # fmt: skip
+    emotion_mode: str = _control(
+        "speech",
+        "Emotion from",
+        "speech reads it from voice, words and photo; the others show what you choose instead: "
+        "an emotion, a point in the valence-arousal plane, or keyframes.",
+        str, choices=EMOTION_MODES,
+    )  # fmt: skip
+    emotion: str = _control(
+        "happy",
+        "Emotion",
+        "In mode emotion, what is shown: neutral, happy, sad, angry, fearful, disgusted, surprised, contempt, "
+        "or a mix such as happy 0.6, surprised 0.4.",
+        str, read=read_emotion,
+    )  # fmt: skip
+    valence: float = _control(
+        0.0,
+        "Valence",
+        "In mode valence_arousal, how pleasant it feels: -1 very unpleasant, 1 very pleasant.",
+        minimum=-1.0, maximum=1.0, step=0.05,
+    )  # fmt: skip
+    arousal: float = _control(
+        0.0,
+        "Arousal",
+        "In mode valence_arousal, how excited one is: -1 sleepy, 1 agitated.",
+        minimum=-1.0, maximum=1.0, step=0.05,
+    )  # fmt: skip
+    keyframes: str | None = _control(
+        None,
+        "Keyframes",
+        "In mode keyframes, what is shown when, as seconds, emotion, strength: 0 neutral; 2.5 happy 1.5; or as JSON.",
+        str, optional=True, read=read_keyframes,
+    )  # fmt: skip
+    emotion_strength: float = _control(
+        1.0,
+        "Emotion strength",
+        "How strongly the face shows the emotion: 0 not at all, 1 is natural, 2 exaggerates.",
+        minimum=0.0, maximum=2.0, step=0.05,
+    )  # fmt: skip
+    text_weight: float = _control(
+        0.8,
+        "Words",
+        "In mode speech, how much the feeling of the words counts (English).",
+        minimum=0.0, maximum=1.0, step=0.05,
+    )  # fmt: skip
+    voice_weight: float = _control(
+        1.0,
+        "Voice",
+        "In mode speech, how much the tone of the voice counts.",
+        minimum=0.0, maximum=1.0, step=0.05,
+    )  # fmt: skip
+    valence_arousal_weight: float = _control(
+        0.5,
+        "Valence and arousal",
+        "In mode speech, how much the voice's valence and arousal count, for expression and movement.",
+        minimum=0.0, maximum=1.0, step=0.05,
+    )  # fmt: skip
+    photo_weight: float = _control(
+        0.3,
+        "Photo",
+        "In mode speech, how much the expression in the photo counts.",
+        minimum=0.0, maximum=1.0, step=0.05,
+    )  # fmt: skip
+    transcript: str | None = _control(
+        None,
+        "Transcript",
+        "What is said; left out, English is recognised from the sound.",
+        str, optional=True,
+    )  # fmt: skip
+    description: str | None = _control(
+        None,
+        "Scene description",
+        "What the person does, such as: smiles, then looks to the left and nods.",
+        str, optional=True,
+    )  # fmt: skip
     face_index: int | None = _control(
         None,
         "Face",
@@ -137,6 +241,8 @@ class GenerationSettings:
         for name, control in controls().items():
             # the only way to normalise a field of a frozen dataclass (a slider sends 15 where 15.0 is meant)
             object.__setattr__(self, name, control.check(getattr(self, name)))
+        if self.emotion_mode == "keyframes" and self.keyframes is None:
+            parse_keyframes("")
 
     def with_seed(self) -> GenerationSettings:
         """These settings with a random seed drawn if none is set, so that the result can be repeated."""

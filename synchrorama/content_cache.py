@@ -1,0 +1,60 @@
+"""Results that are kept and found again by the content they were made from, so that a slider recomputes little."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+T = TypeVar("T")
+
+
+class ContentCache:
+    """The last ``size`` results of a computation.
+
+    Safe for threads; two that ask for the same at once may both compute it, and get equal results. What raises is not
+    kept.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._results: OrderedDict[Any, Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Any, make: Callable[[], T]) -> T:
+        """The result for ``key``, made now if it is not kept."""
+        with self._lock:
+            if key in self._results:
+                self._results.move_to_end(key)
+                return self._results[key]
+        result = make()
+        with self._lock:
+            self._results[key] = result
+            while len(self._results) > self._size:
+                self._results.popitem(last=False)
+        return result
+
+
+def content_key(source: Any) -> str:
+    """A key of what a file, an array or a Pillow image contains; where it lies and what it is called do not matter.
+
+    A file that cannot be read is named by its path: whoever opens it next says what is wrong.
+    """
+    digest = hashlib.sha256()
+    if isinstance(source, (str, os.PathLike)):
+        try:
+            with open(source, "rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+        except (OSError, ValueError):
+            return f"unreadable {source}"
+        return digest.hexdigest()
+    array = np.asarray(source)
+    digest.update(f"{array.shape} {array.dtype} {getattr(source, 'mode', '')}".encode())
+    digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
