@@ -1,27 +1,32 @@
 """The demo page, and the entry point of a Hugging Face Space: python app.py, then open http://127.0.0.1:7860.
 
-It turns what a visitor enters into one call of the pipeline and shows what comes back; it knows nothing of models.
+It turns what a visitor enters into calls of the pipeline and shows what comes back; it knows nothing of models.
 GRADIO_SERVER_NAME and GRADIO_SERVER_PORT choose where it listens.
 """
 
 from __future__ import annotations
 
 import contextlib
+import queue
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 with contextlib.suppress(ImportError):
     import spaces  # noqa: F401 - on a ZeroGPU Space it must come before torch; elsewhere it does nothing
 import gradio as gr
+import numpy as np
 
-from synchrorama import Cancelled, GenerationSettings, InputError, SynchroRaMaPipeline
+from synchrorama import Cancelled, GenerationSettings, InputError, SynchroRaMaPipeline, timeline
+from synchrorama.emotion.categories import EMOTIONS
 from synchrorama.settings import controls, defaults
 
 ASSETS = Path(__file__).resolve().parent / "assets"
 LONGEST_RECORDING = 300.0  # seconds; longer ones would keep the other visitors waiting
+CLIP_FRAMES = 50
 EXAMPLES = [
     [str(ASSETS / photo), str(ASSETS / recording)]
     for photo, recording in (
@@ -34,16 +39,19 @@ EXAMPLES = [
 
 TITLE = """
 # SynchroRaMa
-One photo and one recording become a talking video. It runs on the processor alone.
+One photo and one recording become a talking video whose lips follow the sound and whose face carries the emotion.
+It runs on the processor alone.
 """
 CONSENT = (
     "By pressing *Generate* you confirm that the person in the photo and the speaker agree, or that you may use both. "
-    "Every video says in its file that it is AI-generated."
+    "Every video says in its file that it is AI-generated. The recording is read for emotion: guesses about how it "
+    "sounds, not about what anybody feels; choose an emotion yourself, or set the strength to 0, to do without."
 )
 NOTICE = """
 **What is stored.** Your photo, recording and video lie in a temporary folder of this server and are deleted within
-two hours. Your own browser remembers your last runs (*Runs*, at the foot of the page) until you clear its data.
-Nothing is sent anywhere else.
+two hours; what was found in the last few photos and recordings stays in its memory until others follow. Your own
+browser remembers your last runs (*Runs*, at the foot of the page) until you clear its data. Nothing is sent anywhere
+else.
 
 **From Python.** `gradio_client.Client(address).predict(..., api_name="/generate")`; *Use via API* below shows it whole.
 """
@@ -52,6 +60,8 @@ CSS = """
 #title h1 { font-size: 2.1rem; letter-spacing: -0.02em; margin-bottom: 0.1rem; }
 #consent, #notice { font-size: 0.85rem; opacity: 0.85; }
 #result video { background: #111; }
+#timeline { overflow-x: auto; background: #fff; border-radius: 8px; }
+#timeline svg { max-width: none; height: 300px; width: auto; }
 td { overflow-wrap: anywhere; }
 """
 # System fonts: the page loads nothing from other servers.
@@ -78,6 +88,18 @@ def generate(
     articulation: float = 0.5,
     framing: str = "crop",
     face_index: int = 0,
+    emotion_mode: str = "speech",
+    emotion: str = "happy",
+    valence: float = 0.0,
+    arousal: float = 0.0,
+    keyframes: str = "",
+    emotion_strength: float = 1.0,
+    text_weight: float = 0.8,
+    voice_weight: float = 1.0,
+    valence_arousal_weight: float = 0.5,
+    photo_weight: float = 0.3,
+    transcript: str = "",
+    description: str = "",
     request: gr.Request = None,
     progress: gr.Progress = gr.Progress(),  # noqa: B008 - gradio finds it by this default
 ) -> tuple[str, int, str]:
@@ -95,30 +117,32 @@ def generate(
         articulation: how crisply the lips close, 0 to 1.
         framing: "crop" for the head in a 512 pixel square, "full_picture" for the whole photo.
         face_index: which face speaks when there are several, 0 is the largest.
+        emotion_mode: "speech" reads the emotion from the recording; "emotion", "valence_arousal" and "keyframes" show
+            what the next four say.
+        emotion: one of the eight, or a mix such as "happy 0.6, surprised 0.4".
+        valence: -1 unpleasant to 1 pleasant.
+        arousal: -1 sleepy to 1 agitated.
+        keyframes: seconds, emotion, strength, as in "0 neutral; 2.5 happy 1.5".
+        emotion_strength: 0 none, 1 natural, 2 exaggerated.
+        text_weight: how much the feeling of the words counts, 0 to 1.
+        voice_weight: how much the tone of the voice counts, 0 to 1.
+        valence_arousal_weight: how much the voice's valence and arousal count, 0 to 1.
+        photo_weight: how much the expression in the photo counts, 0 to 1.
+        transcript: what is said; empty to have English recognised.
+        description: what the person does, such as "smiles, then looks to the left and nods".
 
     Returns:
         The video (mp4), the seed that was used, and notes about what was seen.
     """
+    given = dict(locals())
     session = getattr(request, "session_hash", None) or ""
     stop = running[session] = threading.Event()
     try:
-        settings = GenerationSettings(
-            seed=None if random_seed else seed,
-            head_motion=head_motion,
-            motion_diversity=motion_diversity,
-            blink_rate=blink_rate,
-            expressiveness=expressiveness,
-            articulation=articulation,
-            framing=framing,
-            face_index=face_index or None,
-            max_seconds=LONGEST_RECORDING,
-        )
+        settings = _settings(random_seed, given)
         _require(photo, recording)
         result = pipeline(photo, recording, settings, progress=_shown(progress), should_stop=stop.is_set)
         with tempfile.TemporaryDirectory() as folder:
-            saved = result.save(Path(folder) / "synchrorama.mp4")
-            # into gradio's own cache, which is emptied on schedule: no visitor's file outlives its request elsewhere
-            served = video.move_resource_to_block_cache(str(saved))
+            served = _served(video, result.save(Path(folder) / "synchrorama.mp4"))
     except InputError as error:
         raise gr.Error(str(error), print_exception=False) from None
     except Cancelled:
@@ -126,6 +150,19 @@ def generate(
     finally:
         running.pop(session, None)
     return served, result.settings.seed, _notes(result.settings.seed, len(result) / 25, result.timings, result.warnings)
+
+
+def _settings(random_seed: bool, given: dict[str, Any]) -> GenerationSettings:
+    """Settings of what the components hold. The face index 0 is the default, and a new seed none at all."""
+    values = {name: given[name] for name in controls() if name in given}
+    values["seed"] = None if random_seed else values["seed"]
+    values["face_index"] = values["face_index"] or None
+    return GenerationSettings(**values, max_seconds=LONGEST_RECORDING)
+
+
+def _served(component: gr.Video, path: Path) -> str:
+    """The file in gradio's own cache, which is emptied on schedule; elsewhere no visitor's file outlives its request."""
+    return component.move_resource_to_block_cache(str(path))
 
 
 def _require(photo: str | None, recording: str | None) -> None:
@@ -148,22 +185,89 @@ def _shown(progress: gr.Progress) -> Callable[[str, int, int], None]:
 
 def _notes(seed: int, seconds: float, timings: dict[str, float], warnings: list[str]) -> str:
     took = sum(timings.values())
-    lines = [f"{seconds:.1f} s of video in {took:.1f} s · seed {seed}", *(f"⚠ {warning}" for warning in warnings)]
+    lines = [f"{seconds:.1f} s of video in {took:.1f} s · seed {seed}", *map(_note, warnings)]
     return "\n\n".join(lines)
 
 
+def _note(warning: str) -> str:
+    """A warning as Markdown; what a visitor wrote in it stays text."""
+    return "⚠ " + "".join("\\" + sign if sign in "\\`*_{}[]<>#|~$" else sign for sign in warning)
+
+
+# ---------------------------------------------------------------------------------------------- before the click
+
+
 def look(photo: str | None, recording: str | None) -> str:
-    """What can be said before the click: what is found in the inputs and how long a generation will take."""
+    """What can be said at once: what is found in the inputs and how long a generation will take."""
     if not photo or not recording:
         return ""
     try:
-        seen = pipeline.analyze(photo, recording, GenerationSettings(max_seconds=LONGEST_RECORDING))
+        seen = pipeline.look(photo, recording, GenerationSettings(max_seconds=LONGEST_RECORDING))
     except InputError as error:
-        return f"⚠ {error}"
-    faces = len(seen["faces"])
+        return _note(str(error))
+    faces = len(seen.portrait.faces)
     found = "One face" if faces == 1 else f"{faces} faces"
-    lines = [f"{found}, {seen['seconds']:.1f} s of sound: about {seen['estimated_seconds']:.0f} s to make."]
-    return "\n\n".join(lines + [f"⚠ {warning}" for warning in seen["warnings"]])
+    lines = [f"{found}, {seen.recording.seconds:.1f} s of sound: about {seen.estimated_seconds:.0f} s to make."]
+    return "\n\n".join(lines + [_note(warning) for warning in seen.warnings])
+
+
+def listen(photo: str | None, recording: str | None, *values: Any) -> Iterator[tuple[Any, Any]]:
+    """The transcript as it comes, then the timeline: (what was heard, the picture)."""
+    if not recording:
+        yield gr.update(placeholder=""), ""
+        return
+    told: queue.Queue[Any] = queue.Queue()
+
+    def work() -> None:
+        try:
+            settings = _settings(False, dict(zip(SETTINGS, values, strict=True)))
+            told.put(pipeline.analyze(photo or None, recording, settings, said=told.put))
+        except InputError as error:
+            told.put(error)
+        except Exception:
+            told.put(InputError("The recording could not be analysed."))
+            raise
+
+    threading.Thread(target=work, daemon=True).start()
+    while isinstance(found := told.get(), str):
+        yield gr.update(placeholder=found), gr.skip()
+    if isinstance(found, InputError):
+        yield gr.update(placeholder=""), f"<p>{timeline.html.escape(str(found))}</p>"
+        return
+    heard = gr.skip() if found.transcript.typed else gr.update(placeholder=found.transcript.text or "(no words)")
+    yield heard, timeline.svg(found)
+
+
+def describe(photo: str | None) -> str:
+    """The description of the photo, or nothing where no face is found."""
+    try:
+        return pipeline.look(photo, None, GenerationSettings()).description if photo else ""
+    except InputError:
+        return ""
+
+
+def preview_frame(photo: str | None, recording: str | None, *values: Any) -> np.ndarray | None:
+    """The most telling frame with these settings."""
+    if not photo or not recording:
+        return None
+    try:
+        result = pipeline(photo, recording, _settings(False, dict(zip(SETTINGS, values, strict=True))))
+        return result.frame(result.moment)
+    except InputError as error:
+        raise gr.Error(str(error), print_exception=False) from None
+
+
+def preview_clip(photo: str | None, recording: str | None, *values: Any) -> str | None:
+    """Two seconds around the most telling frame, at half the size."""
+    if not photo or not recording:
+        return None
+    try:
+        result = pipeline(photo, recording, _settings(False, dict(zip(SETTINGS, values, strict=True))))
+        with tempfile.TemporaryDirectory() as folder:
+            excerpt = result.excerpt(result.moment - CLIP_FRAMES // 2, CLIP_FRAMES)
+            return _served(clip, excerpt.save(Path(folder) / "preview.mp4"))
+    except InputError as error:
+        raise gr.Error(str(error), print_exception=False) from None
 
 
 def stop_session(request: gr.Request) -> None:
@@ -173,20 +277,28 @@ def stop_session(request: gr.Request) -> None:
         flag.set()
 
 
-def _control(name: str) -> gr.Slider | gr.Number | gr.Radio:
+def show_mode(mode: str) -> list[Any]:
+    """Only the controls that the chosen mode listens to."""
+    return [gr.update(visible=mode == shown_in) for shown_in in ("emotion", "valence_arousal", "keyframes", "speech")]
+
+
+# ---------------------------------------------------------------------------------------------- the page
+
+
+def _control(name: str, **options: Any) -> gr.Slider | gr.Number | gr.Radio | gr.Textbox:
     """The component of a setting, with the range and the help text that settings.py gives it."""
     control, default = controls()[name], defaults()[name]
+    options = {"label": control.label, "info": control.help, **options}
     if control.choices:
         choices = [(word.replace("_", " ").capitalize(), word) for word in control.choices]
-        return gr.Radio(choices, value=default, label=control.label, info=control.help)
+        return gr.Radio(choices, value=default, **options)
+    if control.kind is str:
+        return gr.Textbox(default or "", **options)
     if control.kind is int:
         return gr.Number(
-            default or 0, label=control.label, info=control.help, precision=0,
-            minimum=control.minimum, maximum=control.maximum,
+            default or 0, precision=0, minimum=control.minimum, maximum=control.maximum, **options
         )  # fmt: skip
-    return gr.Slider(
-        control.minimum, control.maximum, default, step=control.step, label=control.label, info=control.help
-    )
+    return gr.Slider(control.minimum, control.maximum, default, step=control.step, **options)
 
 
 with gr.Blocks(title="SynchroRaMa", analytics_enabled=False, delete_cache=(1800, 5400)) as demo:
@@ -209,6 +321,31 @@ with gr.Blocks(title="SynchroRaMa", analytics_enabled=False, delete_cache=(1800,
             video = gr.Video(label="Talking video", interactive=False, autoplay=True, height=420, elem_id="result")
             notes = gr.Markdown()
             examples = gr.Column()
+    picture = gr.HTML(elem_id="timeline", label="Timeline")
+    gr.Markdown("## Emotion and scene")
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=3):
+            emotion_mode = _control("emotion_mode")
+            emotion_strength = _control("emotion_strength")
+            with gr.Column(visible=False) as when_emotion:
+                emotion = gr.Dropdown(
+                    EMOTIONS, value=defaults()["emotion"], allow_custom_value=True,
+                    label=controls()["emotion"].label, info=controls()["emotion"].help,
+                )  # fmt: skip
+            with gr.Row(visible=False) as when_point:
+                valence, arousal = _control("valence"), _control("arousal")
+            with gr.Column(visible=False) as when_keyframes:
+                keyframes = _control("keyframes", lines=3)
+            with gr.Row() as when_speech:
+                text_weight, voice_weight = _control("text_weight"), _control("voice_weight")
+                valence_arousal_weight, photo_weight = _control("valence_arousal_weight"), _control("photo_weight")
+            transcript = _control("transcript", lines=2)
+            correct = gr.Button("Correct what was heard", size="sm")
+            description = _control("description", lines=2)
+        with gr.Column(scale=2):
+            glimpse = gr.Image(label="Preview", interactive=False, format="jpeg", height=300)
+            clip = gr.Video(label="Two seconds of it", interactive=False, autoplay=True, loop=True, height=300)
+    gr.Markdown("## Motion and picture")
     with gr.Row(equal_height=False):
         with gr.Column(min_width=280):
             seed = _control("seed")
@@ -222,9 +359,12 @@ with gr.Blocks(title="SynchroRaMa", analytics_enabled=False, delete_cache=(1800,
             expressiveness = _control("expressiveness")
             articulation = _control("articulation")
             face_index = _control("face_index")
+    components = {name: globals()[name] for name in controls() if name in globals()}
+    SETTINGS = tuple(components)
     inputs = [
         photo, recording, seed, random_seed, head_motion, motion_diversity, blink_rate, expressiveness, articulation,
-        framing, face_index,
+        framing, face_index, emotion_mode, emotion, valence, arousal, keyframes, emotion_strength, text_weight,
+        voice_weight, valence_arousal_weight, photo_weight, transcript, description,
     ]  # fmt: skip
     outputs = [video, seed, notes]
     # Before the examples, which would take the endpoint's name.
@@ -239,12 +379,27 @@ with gr.Blocks(title="SynchroRaMa", analytics_enabled=False, delete_cache=(1800,
 
     # The file as it was uploaded: media.py decodes it, with better words for what is wrong than Pillow's.
     photo.preprocess = lambda upload: upload and upload.path
+    quiet = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
+    current = [photo, recording, *components.values()]
     halt.click(stop_session, queue=False, api_visibility="private")
     demo.unload(stop_session)
-    gr.on(
-        [demo.load, photo.change, recording.change], look, [photo, recording], seen,
-        show_progress="hidden", trigger_mode="always_last", api_visibility="private",
+    changed = [demo.load, photo.change, recording.change]
+    gr.on(changed, look, [photo, recording], seen, **quiet)
+    gr.on([demo.load, photo.change], describe, photo, description, **quiet)
+    gr.on(changed, listen, current, [transcript, picture], **quiet).then(
+        preview_frame, current, glimpse, **quiet
     )  # fmt: skip
+    emotion_mode.change(show_mode, emotion_mode, [when_emotion, when_point, when_keyframes, when_speech], **quiet)
+    correct.click(None, transcript, transcript, js="() => document.querySelector('#transcript textarea').placeholder")
+    shaping = [
+        emotion_strength, valence, arousal, text_weight, voice_weight, valence_arousal_weight, photo_weight,
+        head_motion, expressiveness,
+    ]  # fmt: skip
+    chosen = [emotion_mode.change, emotion.change, *(box.submit for box in (keyframes, transcript, description))]
+    chosen += [box.blur for box in (keyframes, transcript, description)]
+    gr.on([slider.input for slider in shaping] + chosen, preview_frame, current, glimpse, **quiet)
+    released = [slider.release for slider in shaping] + chosen
+    gr.on(released, preview_clip, current, clip, **quiet).then(listen, current, [transcript, picture], **quiet)
     demo.queue(max_size=20, default_concurrency_limit=1)
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -21,9 +22,13 @@ from .errors import Cancelled, InputError
 from .settings import Control, GenerationSettings, controls, defaults
 
 PROGRAM = "python -m synchrorama"
+EMOTION_SETTINGS = (
+    "emotion_mode", "emotion", "valence", "arousal", "keyframes", "emotion_strength", "text_weight", "voice_weight",
+    "valence_arousal_weight", "photo_weight", "transcript", "description",
+)  # fmt: skip
 FORWARDED = {
     "evaluate": "measure a finished video: lip sync, blinks, head motion, sharpness",
-    "train": "train a network: a2m or sync",
+    "train": "train a network: a2m, emotion, scene or sync",
     "prepare": "make what the shipped weights were trained on: basis, track, ...",
 }
 
@@ -105,10 +110,14 @@ def _forward(command: str, rest: list[str]) -> int | None:
     name = rest[0] if rest else "nothing"
     if name == "a2m":
         from .training.a2m import main as train
+    elif name == "emotion":
+        from .training.emotion import main as train
+    elif name == "scene":
+        from .training.scene import main as train
     elif name == "sync":
         from .training.sync import main as train
     else:
-        raise InputError(f"There is no network called {name!r} to train; choose a2m or sync.")
+        raise InputError(f"There is no network called {name!r} to train; choose a2m, emotion, scene or sync.")
     return train(rest[1:])
 
 
@@ -149,7 +158,10 @@ def _add_generate(commands: Any) -> None:
     for name, control in controls().items():
         _add_setting(parser, name, control)
     parser.add_argument("--settings", metavar="JSON", help="a file of settings, as --json prints them")
-    parser.add_argument("--motion", metavar="FILE", help="drive the face with this .npz or Live Link Face .csv")
+    parser.add_argument(
+        "--motion", metavar="FILE",
+        help="drive the face with this .npz or Live Link Face .csv instead of speech, emotion and scene",
+    )  # fmt: skip
     parser.add_argument("--save-motion", metavar="FILE", help="also write the motion as .npz or .csv")
     _add_common(parser)
     parser.set_defaults(command=generate)
@@ -170,6 +182,9 @@ def _add_setting(parser: argparse.ArgumentParser, name: str, control: Control) -
     common = {"dest": name, "default": argparse.SUPPRESS, "help": control.help}
     if name == "framing":
         parser.add_argument(option_name(name), action="store_const", const="full_picture", **common)
+    elif control.kind is str:
+        choices = "|".join(control.choices)
+        parser.add_argument(option_name(name), metavar=f"{{{choices}}}" if choices else "TEXT", **common)
     elif control.kind is bool:
         parser.add_argument(option_name(name), action="store_true", **common)
     else:
@@ -263,34 +278,65 @@ def _add_analyze(commands: Any) -> None:
     parser = commands.add_parser(
         "analyze",
         help="say what is seen in a photo and heard in a recording, before a generation",
-        description="Find the faces of a photo, measure a recording and estimate how long a generation takes.",
+        description="Find the faces of a photo and describe it; transcribe a recording and say what its words and its "
+        "voice feel like over time; estimate how long a generation takes.",
     )
-    parser.add_argument("photo", help="a picture with a face")
-    parser.add_argument("speech", nargs="?", help="a recording")
-    parser.add_argument("--face", dest="face_index", type=_number_or_text, help=controls()["face_index"].help)
+    parser.add_argument("files", nargs="+", metavar="FILE", help="a recording, a photo with a face, or both")
+    parser.add_argument("-o", "--output", metavar="REPORT", help="also draw the timeline: .html, .png or .svg")
+    for name in ("face_index", "max_seconds", *EMOTION_SETTINGS):
+        _add_setting(parser, name, controls()[name])
+    parser.add_argument("--settings", metavar="JSON", help="a file of settings, as --json prints them")
     _add_common(parser)
     parser.set_defaults(command=analyze)
 
 
 def analyze(arguments: argparse.Namespace) -> int:
-    settings = GenerationSettings(face_index=arguments.face_index)
+    settings = _settings(arguments)
+    photo, speech = _photo_and_speech(arguments.files)
     from .pipeline import SynchroRaMaPipeline
 
     pipe = SynchroRaMaPipeline.from_pretrained(arguments.checkpoint)
-    seen = pipe.analyze(arguments.photo, arguments.speech, settings)
-    if arguments.json:
-        print(json.dumps(seen))
-        return 0
-    print(f"Photo      {seen['width']} x {seen['height']} pixels")
-    for i, (left, top, right, bottom) in enumerate(seen["faces"]):
-        mark = "  <- speaks" if i == seen["face_index"] else ""
-        print(f"Face {i}     {right - left:.0f} x {bottom - top:.0f} pixels at {left:.0f}, {top:.0f}{mark}")
-    if "seconds" in seen:
-        print(f"Recording  {seen['seconds']:.1f} s, {seen['frames']} frames")
-        print(f"Estimate   about {seen['estimated_seconds']:.0f} s to generate")
-    for warning in seen["warnings"]:
-        print(f"Note       {warning}")
+    with _growing_line() as said:
+        analysis = pipe.analyze(photo, speech, settings, said=said)
+    if arguments.output:
+        from .timeline import save
+
+        save(analysis, arguments.output)
+    print(json.dumps(analysis.to_dict()) if arguments.json else analysis.to_text())
     return 0
+
+
+def _photo_and_speech(files: list[str]) -> tuple[str | None, str | None]:
+    """Which of one or two files is the photo, and which the recording. Raises InputError unless that is clear."""
+    photos = [file for file in files if _is_picture(file)]
+    recordings = [file for file in files if file not in photos]
+    if len(photos) > 1 or len(recordings) > 1:
+        raise InputError("One photo and one recording can be analysed at a time; give one of each at most.")
+    return (photos or [None])[0], (recordings or [None])[0]
+
+
+def _is_picture(path: str) -> bool:
+    """Whether a file is a picture by its content; what does not exist is judged by its name."""
+    from PIL import Image
+
+    try:
+        with Image.open(path):
+            return True
+    except FileNotFoundError:
+        return Path(path).suffix.lower() in Image.registered_extensions()
+    except Exception:  # Pillow's readers raise about everything on other files
+        return False
+
+
+@contextlib.contextmanager
+def _growing_line() -> Iterator[Callable[[str], None] | None]:
+    """Shows the end of a growing text on one line of standard error; nothing where that is not a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    width = shutil.get_terminal_size().columns - 1
+    yield lambda text: print(f"\r{text[-width:]:<{width}}", end="", file=sys.stderr, flush=True)
+    print(f"\r{'':<{width}}\r", end="", file=sys.stderr, flush=True)
 
 
 # ---------------------------------------------------------------------------------------------- documentation
@@ -304,6 +350,8 @@ def settings_table() -> str:
         shown = {None: "none", False: "off"}.get(default, f"{default:g}" if isinstance(default, float) else default)
         if control.choices:
             allowed = " or ".join(control.choices)
+        elif control.kind is str:
+            allowed = "text"
         elif control.kind is bool:
             allowed = "on or off"
         else:

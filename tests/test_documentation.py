@@ -18,11 +18,15 @@ DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"
 # How packages are called when they are imported, where that differs from their name on the index.
 IMPORT_NAMES = {
     "pillow": "PIL", "imageio-ffmpeg": "imageio_ffmpeg", "opencv-contrib-python": "cv2", "scikit-image": "skimage",
+    "vadersentiment": "vaderSentiment",
 }  # fmt: skip
 TOOLS = {"ruff"}  # run, not imported
 # gradio brings its client; spaces exists on Spaces only, and the page does without it
 OURS = {"synchrorama", "app", "conftest", "gradio_client", "spaces"}
-RUN_TIME = ("app.py", "synchrorama/*.py", "synchrorama/motion_frames/*.py", "synchrorama/evaluation/*.py")
+RUN_TIME = (
+    "app.py", "synchrorama/*.py", "synchrorama/motion_frames/*.py", "synchrorama/evaluation/*.py",
+    "synchrorama/emotion/*.py", "synchrorama/scene/*.py",
+)  # fmt: skip
 BESIDES = ("synchrorama/training/*.py", "tests/*.py", "benchmarks/*.py", "assets/*.py")
 
 
