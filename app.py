@@ -20,6 +20,7 @@ with contextlib.suppress(ImportError):
 import gradio as gr
 import numpy as np
 
+from page_texts import CONSENT, CSS, NOTICE, TITLE
 from synchrorama import Cancelled, GenerationSettings, InputError, SynchroRaMaPipeline, timeline
 from synchrorama.emotion.categories import EMOTIONS
 from synchrorama.settings import controls, defaults
@@ -37,33 +38,6 @@ EXAMPLES = [
     )
 ]
 
-TITLE = """
-# SynchroRaMa
-One photo and one recording become a talking video whose lips follow the sound and whose face carries the emotion.
-It runs on the processor alone.
-"""
-CONSENT = (
-    "By pressing *Generate* you confirm that the person in the photo and the speaker agree, or that you may use both. "
-    "Every video says in its file that it is AI-generated. The recording is read for emotion: guesses about how it "
-    "sounds, not about what anybody feels; choose an emotion yourself, or set the strength to 0, to do without."
-)
-NOTICE = """
-**What is stored.** Your photo, recording and video lie in a temporary folder of this server and are deleted within
-two hours; what was found in the last few photos and recordings stays in its memory until others follow. Your own
-browser remembers your last runs (*Runs*, at the foot of the page) until you clear its data. Nothing is sent anywhere
-else.
-
-**From Python.** `gradio_client.Client(address).predict(..., api_name="/generate")`; *Use via API* below shows it whole.
-"""
-CSS = """
-.gradio-container { max-width: 1080px !important; margin: 0 auto !important; }
-#title h1 { font-size: 2.1rem; letter-spacing: -0.02em; margin-bottom: 0.1rem; }
-#consent, #notice { font-size: 0.85rem; opacity: 0.85; }
-#result video { background: #111; }
-#timeline { overflow-x: auto; background: #fff; border-radius: 8px; }
-#timeline svg { max-width: none; height: 300px; width: auto; }
-td { overflow-wrap: anywhere; }
-"""
 # System fonts: the page loads nothing from other servers.
 THEME = gr.themes.Soft(
     primary_hue="orange",
@@ -161,7 +135,7 @@ def _settings(random_seed: bool, given: dict[str, Any]) -> GenerationSettings:
 
 
 def _served(component: gr.Video, path: Path) -> str:
-    """The file in gradio's own cache, which is emptied on schedule; elsewhere no visitor's file outlives its request."""
+    """The file in gradio's own cache, which is emptied on schedule; no visitor's file stays elsewhere."""
     return component.move_resource_to_block_cache(str(path))
 
 
@@ -336,10 +310,12 @@ with gr.Blocks(title="SynchroRaMa", analytics_enabled=False, delete_cache=(1800,
                 valence, arousal = _control("valence"), _control("arousal")
             with gr.Column(visible=False) as when_keyframes:
                 keyframes = _control("keyframes", lines=3)
-            with gr.Row() as when_speech:
-                text_weight, voice_weight = _control("text_weight"), _control("voice_weight")
-                valence_arousal_weight, photo_weight = _control("valence_arousal_weight"), _control("photo_weight")
-            transcript = _control("transcript", lines=2)
+            with gr.Column() as when_speech:
+                with gr.Row():
+                    text_weight, voice_weight = _control("text_weight"), _control("voice_weight")
+                with gr.Row():
+                    valence_arousal_weight, photo_weight = _control("valence_arousal_weight"), _control("photo_weight")
+            transcript = _control("transcript", lines=2, elem_id="transcript")
             correct = gr.Button("Correct what was heard", size="sm")
             description = _control("description", lines=2)
         with gr.Column(scale=2):

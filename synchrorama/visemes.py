@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from synchrorama.blendshapes import BLENDSHAPE_INDEX, MotionSpace, lip_gap
+from synchrorama.blendshapes import BLENDSHAPE_INDEX, MAX_COEFFICIENTS, MotionSpace, lip_gap
 
 LABIODENTAL_GAP_CM = 0.14  # opening between the inner lips while the lower lip touches the upper teeth
 
@@ -60,8 +60,8 @@ def touch_teeth(blendshapes: np.ndarray, amount: np.ndarray, gap_gain: np.ndarra
 
 def add_with_same_gap(blendshapes: np.ndarray, added: np.ndarray, gap_gain: np.ndarray) -> np.ndarray:
     """Add an expression to a speaking mouth, (T, 52) each, without opening or shutting the lips: speech does that."""
-    together = blendshapes + added
-    change = added @ gap_gain
+    together = np.minimum(blendshapes + added, np.maximum(blendshapes, MAX_COEFFICIENTS))
+    change = (together - blendshapes) @ gap_gain
     close, jaw = BLENDSHAPE_INDEX["mouthClose"], BLENDSHAPE_INDEX["jawOpen"]
     together[:, close] += np.maximum(change, 0) / -gap_gain[close]
     together[:, jaw] += np.maximum(-change, 0) / gap_gain[jaw]

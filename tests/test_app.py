@@ -11,8 +11,9 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 from conftest import write_wav
+from motion_measures import video_streams
 
-from synchrorama.settings import controls
+from synchrorama.settings import controls, defaults
 
 gradio_client = pytest.importorskip("gradio_client")
 
@@ -78,10 +79,55 @@ def test_the_endpoint_is_the_only_public_one_and_is_described(client):
 def test_controls_of_the_page_have_the_ranges_and_defaults_of_the_settings(app):
     for name, control in controls().items():
         component = getattr(app, name, None)
-        if component is None or control.choices:
+        if component is None or control.choices or control.kind is str:
             continue
         assert (component.minimum, component.maximum) == (control.minimum, control.maximum), name
         assert component.label == control.label and component.info == control.help
+
+
+def settings_of(app, **changed) -> list:
+    return [{**defaults(), "seed": 1, **changed}[name] for name in app.SETTINGS]
+
+
+def test_a_slider_makes_another_preview_frame(app, photo_path, speech_path):
+    def frame(**changed):
+        return app.preview_frame(str(photo_path), str(speech_path), *settings_of(app, **changed))
+
+    mild, strong = (frame(emotion_mode="emotion", emotion="sad", emotion_strength=s) for s in (0.2, 2.0))
+    assert mild.shape == (512, 512, 3) and np.abs(mild.astype(int) - strong).mean() > 0.5
+    assert app.preview_frame(None, str(speech_path), *settings_of(app)) is None
+
+
+def test_the_preview_clip_is_two_seconds_with_sound_at_half_the_size(app, photo_path, speech_path):
+    path = app.preview_clip(str(photo_path), str(speech_path), *settings_of(app))
+    frames, _, told = video_streams(path)
+    assert frames == 50 and "256x256" in told and "Audio" in told
+
+
+def test_the_transcript_comes_as_it_is_heard_and_then_the_timeline(app, photo_path, speech_path):
+    shown = list(app.listen(str(photo_path), str(speech_path), *settings_of(app)))
+    texts = [update["placeholder"] for update, _ in shown]
+    assert len(texts) >= 2 and texts[-1].startswith("hello")
+    assert "<svg" in shown[-1][1]
+
+
+def test_bad_keyframes_are_told_and_markup_stays_text(app, photo_path, speech_path):
+    shown = settings_of(app, emotion_mode="keyframes", keyframes="0 <img src=x onerror=alert(1)>")
+    ((_, picture),) = app.listen(str(photo_path), str(speech_path), *shown)
+    assert "<img" not in picture and "&lt;img" in picture
+    with pytest.raises(app.gr.Error, match="no emotion called"):
+        app.preview_frame(str(photo_path), str(speech_path), *shown)
+    assert app._note("<b> *x* [a](b)") == "⚠ \\<b\\> \\*x\\* \\[a\\](b)"
+
+
+def test_only_the_controls_of_the_chosen_mode_are_shown(app):
+    for i, mode in enumerate(("emotion", "valence_arousal", "keyframes", "speech")):
+        assert [update["visible"] for update in app.show_mode(mode)] == [i == j for j in range(4)]
+
+
+def test_the_photo_is_described_for_editing(app, photo_path, tmp_path):
+    assert app.describe(str(photo_path)).startswith("In the photo")
+    assert app.describe(None) == ""
 
 
 def test_what_is_seen_is_said_before_the_click(app, photo_path, speech_path, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -123,21 +124,40 @@ def test_options_reach_the_settings(monkeypatch):
     main(
         shlex.split(
             "generate p.jpg s.wav -o o.mp4 --seed 3 --head-motion 0.5 --motion-diversity 1.5 --blink-rate 20 "
-            "--expressiveness 1.25 --articulation 0.75 --full-picture --face 1 --preview --max-seconds 60"
+            "--expressiveness 1.25 --articulation 0.75 --full-picture --face 1 --preview --max-seconds 60 "
+            "--emotion-mode keyframes --emotion sad --valence -0.5 --arousal 0.25 --emotion-strength 1.5 "
+            "--text-weight 0 --voice-weight 0.5 --valence-arousal-weight 0.25 --photo-weight 1 "
+            "--transcript hello --description nods --keyframes '0 sad; 1 happy 2'"
         )
     )
     assert seen == {
         "seed": 3, "head_motion": 0.5, "motion_diversity": 1.5, "blink_rate": 20, "expressiveness": 1.25,
         "articulation": 0.75, "framing": "full_picture", "face_index": 1, "preview": True, "max_seconds": 60,
+        "emotion_mode": "keyframes", "emotion": "sad", "valence": -0.5, "arousal": 0.25, "emotion_strength": 1.5,
+        "text_weight": 0, "voice_weight": 0.5, "valence_arousal_weight": 0.25, "photo_weight": 1,
+        "transcript": "hello", "description": "nods",
+        "keyframes": '[{"time": 0.0, "emotion": "sad", "strength": 1.0}, '
+        '{"time": 1.0, "emotion": "happy", "strength": 2.0}]',
     }  # fmt: skip
 
 
-def test_analyze_says_what_it_sees(photo_path, speech_path, capsys):
-    assert main(["analyze", str(photo_path), str(speech_path)]) == 0
+def test_analyze_says_what_it_sees_and_hears(photo_path, speech_path, tmp_path, capsys):
+    assert main(["analyze", str(speech_path), str(photo_path), "-o", str(tmp_path / "report.html")]) == 0
     told = capsys.readouterr().out
     assert "Face 0" in told and "50 frames" in told and "Estimate" in told
-    assert main(["analyze", str(photo_path), "--json"]) == 0
+    assert "Transcript hello" in told and "confidence" in told and "Scene      In the photo" in told
+    assert re.search(r"Emotion +0\.0-2\.0 s .*valence [+-]\d\.\d\d, arousal [+-]", told)
+    assert "<svg" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert main(["analyze", str(photo_path), "--json"]) == 0  # a photo alone, and either order
     assert len(json.loads(capsys.readouterr().out)["faces"]) == 1
+
+
+def test_analyze_as_json_has_the_whole_course(speech_path, capsys):
+    assert main(["analyze", str(speech_path), "--json", "--emotion-mode", "emotion", "--emotion", "sad"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["words"][0]["text"] == "hello" and 0 <= found["words"][0]["start"] < found["words"][0]["end"] <= 2
+    assert found["seconds"] == 2 and len(found["emotion"]) == 10
+    assert all(row["sad"] == 1 and row["valence"] < 0 for row in found["emotion"])
 
 
 # ------------------------------------------------------------------------------------------ bad input
@@ -174,9 +194,16 @@ def files(tmp_path, photo_path, speech_path) -> dict[str, Path]:
         ("generate {photo} {speech} -o {folder}/o.mp4 --motion {folder}/bad.csv", "no blendshape columns"),
         ("generate {photo} {speech} -o {folder}/o.mp4 --save-motion {folder}/o.txt", "saved as .npz or .csv"),
         ("generate {photo} {speech} -o {folder}/o.mp4 --checkpoint {folder}/none", "no folder of weights"),
+        ("generate {photo} {speech} -o {folder}/o.mp4 --emotion bored", "choose from neutral, happy"),
+        ("generate {photo} {speech} -o {folder}/o.mp4 --emotion-mode keyframes", "There are no keyframes"),
+        ("generate {photo} {speech} -o {folder}/o.mp4 --emotion-strength 3", "Emotion strength is 3.0; give"),
+        ("generate {photo} {speech} -o {folder}/o.mp4 --valence -2", "Valence is -2.0; give a value from -1 to 1"),
         ("analyze {folder}/none.jpg", "does not exist"),
-        ("train", "choose a2m or sync"),
-        ("train everything", "choose a2m or sync"),
+        ("analyze {folder}/none.wav", "does not exist"),
+        ("analyze {speech} {speech}", "One photo and one recording"),
+        ("analyze {speech} -o {folder}/report.pdf", ".html, .png or .svg"),
+        ("train", "choose a2m, emotion, scene or sync"),
+        ("train everything", "choose a2m, emotion, scene or sync"),
     ],
 )
 def test_bad_input_is_told_in_one_sentence_with_exit_code_2(line, says, files, capsys):

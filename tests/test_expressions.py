@@ -86,7 +86,7 @@ def test_an_expression_comes_faster_than_it_goes():
 def test_stressed_syllables_show_more():
     loudness = np.full(FRAMES, 0.3, np.float32)
     loudness[48:53] = 1.0
-    plain, stressed = (column(shown("angry", loudness=loud), "browDownLeft") for loud in (CALM_VOICE, loudness))
+    plain, stressed = (column(shown("angry", 0.5, loudness=loud), "browDownLeft") for loud in (CALM_VOICE, loudness))
     assert stressed[50] > 1.08 * plain[50]
     assert stressed[80] == pytest.approx(plain[80], rel=0.05)
     assert accents(loudness).argmax() == pytest.approx(50, abs=3) and accents(CALM_VOICE).max() < 0.01

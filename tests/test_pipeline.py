@@ -1,24 +1,19 @@
-"""From photo and speech to a video; and every control moves the result as its help text says."""
+"""From photo and speech to a video. The controls have tests of their own."""
 
 from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import replace
 
-import cv2
-import imageio_ffmpeg
 import numpy as np
 import pytest
 from conftest import write_wav
-from PIL import Image
+from motion_measures import nodding, opening, video_streams
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from synchrorama import Cancelled, GenerationSettings, InputError, Motion, SynchroRaMaPipeline
-from synchrorama.media import read_photo
+from synchrorama import Cancelled, GenerationSettings, InputError, SynchroRaMaPipeline
 from synchrorama.motion import BLENDSHAPE_NAMES
 from synchrorama.provenance import read_container_metadata
-from synchrorama.settings import controls
 
 CALM = GenerationSettings(seed=1)
 
@@ -26,30 +21,6 @@ CALM = GenerationSettings(seed=1)
 @pytest.fixture(scope="module")
 def result(pipeline, photo_path, speech_path):
     return pipeline(photo_path, speech_path, CALM)
-
-
-@pytest.fixture(scope="module")
-def motion_for(pipeline, photo_path, speech_samples, tmp_path_factory):
-    """The motion of 24 s of speech for given settings; kept, because several tests compare with the same one."""
-    path = write_wav(tmp_path_factory.mktemp("speech") / "long.wav", np.tile(speech_samples, 6))
-    photo, made = read_photo(photo_path), {}
-
-    def motion(**settings) -> Motion:
-        key = tuple(sorted(settings.items()))
-        if key not in made:
-            made[key] = pipeline(photo, path, GenerationSettings(**{"seed": 1, **settings})).motion
-        return made[key]
-
-    return motion
-
-
-def video_streams(path) -> tuple[int, float, str]:
-    """Number of frames, seconds of picture, and ffmpeg's description of the file."""
-    frames, seconds = imageio_ffmpeg.count_frames_and_secs(str(path))
-    import subprocess
-
-    told = subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(path)], capture_output=True, text=True)
-    return frames, seconds, told.stderr
 
 
 # ------------------------------------------------------------------------------------------ what comes out
@@ -107,7 +78,8 @@ def test_progress_names_the_stages_in_order_and_counts_to_the_end(pipeline, phot
     result.save(tmp_path / "talking.mp4")
     stages = list(dict.fromkeys(stage for stage, _, _ in told))
     assert stages == [
-        "Finding the face", "Reading the recording", "Composing the motion", "Preparing the portrait", "Rendering",
+        "Finding the face", "Reading the recording", "Preparing the portrait", "Hearing the emotion",
+        "Composing the motion", "Rendering",
     ]  # fmt: skip
     assert [(done, total) for stage, done, total in told if stage == "Rendering"] == [(t, 50) for t in range(51)]
     assert set(result.timings) == set(stages) and all(seconds >= 0 for seconds in result.timings.values())
@@ -131,21 +103,7 @@ def test_cancelling_works_before_the_first_frame_too(pipeline, photo_path, speec
         pipeline(photo_path, speech_path, CALM, should_stop=lambda: True)
 
 
-def test_analyze_says_what_a_generation_would_see(pipeline, photo_path, speech_path):
-    seen = pipeline.analyze(photo_path, speech_path)
-    assert len(seen["faces"]) == 1 and seen["face_index"] == 0
-    assert seen["frames"] == 50 and seen["seconds"] == pytest.approx(2.0)
-    assert 0 < seen["estimated_seconds"] < 20
-    json.dumps(seen)
-
-
 # ------------------------------------------------------------------------------------------ driven by a motion
-
-
-def nodding(frames: int) -> Motion:
-    motion = Motion.rest(frames)
-    motion.rotation[:, 0] = 0.15 * np.sin(np.arange(frames) / 4)
-    return motion
 
 
 def test_a_motion_drives_the_photo_without_speech_and_the_video_is_silent(pipeline, photo_path, tmp_path):
@@ -220,132 +178,3 @@ def test_silence_and_noise_are_no_errors_and_the_mouth_rests(pipeline, photo_pat
     quiet = pipeline(photo_path, write_wav(tmp_path / "quiet.wav", samples), CALM)
     speech = pipeline(photo_path, write_wav(tmp_path / "speech.wav", speech_samples), CALM)
     assert opening(pipeline, quiet.motion) < 0.25 * opening(pipeline, speech.motion)
-
-
-# ------------------------------------------------------------------------------------------ the controls
-
-
-def opening(pipeline, motion: Motion) -> float:
-    """Mean lip gap in cm of an average face."""
-    return float(gaps(pipeline, motion).mean())
-
-
-def gaps(pipeline, motion: Motion) -> np.ndarray:
-    from synchrorama.blendshapes import lip_gap
-
-    space = pipeline.motion_space
-    return lip_gap(space.neutral + np.einsum("tk,kvc->tvc", motion.blendshapes, space.basis))
-
-
-def blinks(motion: Motion) -> int:
-    shut = motion.column("eyeBlinkLeft") > 0.5
-    return int((shut[1:] & ~shut[:-1]).sum())
-
-
-def spread(first: Motion, second: Motion) -> float:
-    """How much two takes differ in head, brows and gaze."""
-    upper = [i for i, name in enumerate(BLENDSHAPE_NAMES) if name.startswith(("brow", "eyeLook"))]
-    return float(
-        np.abs(first.rotation - second.rotation).mean()
-        + np.abs(first.blendshapes[:, upper] - second.blendshapes[:, upper]).mean()
-    )
-
-
-def same(first: Motion, second: Motion) -> bool:
-    return all(
-        np.array_equal(getattr(first, track), getattr(second, track))
-        for track in ("blendshapes", "rotation", "translation")
-    )
-
-
-def test_no_control_is_left_without_a_test():
-    tested = {name.removeprefix("test_control_") for name in globals() if name.startswith("test_control_")}
-    assert tested == set(controls())
-
-
-def test_control_seed(pipeline, photo_path, speech_path, motion_for):
-    again = pipeline(photo_path, speech_path, CALM).motion
-    assert same(again, pipeline(photo_path, speech_path, CALM).motion)
-    assert not same(motion_for(seed=1), motion_for(seed=2))
-    drawn = pipeline(photo_path, speech_path).settings.seed
-    assert isinstance(drawn, int)
-
-
-def test_control_head_motion(motion_for):
-    still, natural, lively = (np.std(motion_for(head_motion=x).rotation, axis=0).sum() for x in (0, 1, 2))
-    assert still < 0.1 * natural
-    assert 1.5 * natural < lively < 2.5 * natural
-
-
-def test_control_motion_diversity(motion_for):
-    calm, natural, wild = (
-        spread(motion_for(seed=1, motion_diversity=x), motion_for(seed=2, motion_diversity=x)) for x in (0, 1, 2)
-    )
-    assert calm < 1e-6
-    assert calm < 0.8 * natural < 0.8 * 0.8 * wild
-
-
-def test_control_blink_rate(motion_for):
-    assert blinks(motion_for(blink_rate=0)) == 0
-    minutes = len(motion_for()) / 25 / 60
-    assert 6 <= blinks(motion_for(blink_rate=15)) / minutes <= 26
-    assert blinks(motion_for(blink_rate=40)) > 1.5 * blinks(motion_for(blink_rate=15))
-
-
-def test_control_expressiveness(pipeline, motion_for):
-    shut, natural, exaggerated = (opening(pipeline, motion_for(expressiveness=x)) for x in (0, 1, 2))
-    assert shut < 0.1 * natural
-    assert exaggerated > 1.25 * natural
-
-
-def test_control_articulation(pipeline, motion_for):
-    """Crisper lips: shut more often while speaking."""
-    casual, crisp = (gaps(pipeline, motion_for(articulation=x)) for x in (0, 1))
-    assert (crisp < 0.05).mean() > (casual < 0.05).mean()
-
-
-def test_control_framing(pipeline, photo_path, speech_path):
-    picture = read_photo(photo_path)
-    height, width = picture.shape[:2]
-    result = pipeline(picture, speech_path, replace(CALM, framing="full_picture"))
-    assert result.size == (width // 2 * 2, height // 2 * 2)
-    frame = next(result.frames)
-    assert frame.shape[:2] == result.size[::-1]
-    corner = np.s_[: height // 20, : width // 20]
-    assert np.array_equal(frame[corner], picture[corner])  # far from the head the photo stays as it is
-
-
-def test_control_face_index(pipeline, photo_path, speech_path):
-    large = Image.open(photo_path).convert("RGB")
-    small = large.resize((large.width * 2 // 3, large.height * 2 // 3))
-    two = Image.new("RGB", (large.width + small.width, large.height), "white")
-    two.paste(small, (0, 0))
-    two.paste(large, (small.width, 0))
-    centres = {}
-    for index in (None, 0, 1):
-        portrait = pipeline(two, speech_path, replace(CALM, face_index=index)).portrait
-        left, _, right, _ = portrait.faces[portrait.face_index]
-        centres[index] = (left + right) / 2
-    assert centres[1] < small.width < centres[0] == centres[None]
-    with pytest.raises(InputError, match="2 faces"):
-        pipeline(two, speech_path, replace(CALM, face_index=2))
-
-
-def test_control_preview(pipeline, photo_path, speech_samples, tmp_path):
-    speech = write_wav(tmp_path / "eight.wav", np.tile(speech_samples, 2))
-    whole = pipeline(photo_path, speech, CALM)
-    preview = pipeline(photo_path, speech, replace(CALM, preview=True))
-    assert len(whole) == 200 and len(preview) == 125
-    assert preview.size == (256, 256) and same(preview.motion, whole.motion[:125])
-    expected = cv2.resize(next(whole.frames), (256, 256), interpolation=cv2.INTER_AREA)
-    assert np.array_equal(next(preview.frames), expected)
-    preview.motion = preview.motion[:10]
-    frames, _, told = video_streams(preview.save(tmp_path / "preview.mp4"))
-    assert frames == 10 and "256x256" in told and "Audio" in told
-
-
-def test_control_max_seconds(pipeline, photo_path, speech_path):
-    with pytest.raises(InputError, match="longer than 1 seconds"):
-        pipeline(photo_path, speech_path, replace(CALM, max_seconds=1))
-    with pytest.raises(InputError, match="at most 1 s"):
-        pipeline(photo_path, motion=nodding(30), settings=replace(CALM, max_seconds=1))

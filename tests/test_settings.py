@@ -17,7 +17,7 @@ def test_every_setting_says_what_it_is():
     for name, control in controls().items():
         assert control.label and control.help.endswith("."), name
         assert control.check(defaults()[name]) == defaults()[name]
-        assert control.choices or control.kind is bool or control.minimum < control.maximum
+        assert control.choices or control.kind in (bool, str) or control.minimum < control.maximum
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -38,7 +38,11 @@ def test_a_number_must_be_one(name, value):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"framing": "wide"}, {"preview": "yes"}, {"seed": 1.5}, {"head_motion": None}, {"max_seconds": None}],
+    [
+        {"framing": "wide"}, {"preview": "yes"}, {"seed": 1.5}, {"head_motion": None}, {"max_seconds": None},
+        {"emotion_mode": "mood"}, {"emotion": "bored"}, {"emotion": None}, {"keyframes": "5 sad; 2 happy"},
+        {"emotion_mode": "keyframes"}, {"transcript": 7}, {"description": ["nods"]}, {"transcript": "x" * 20_001},
+    ],
 )
 def test_what_is_not_among_the_choices_is_refused(settings):
     with pytest.raises(InputError):
@@ -48,6 +52,17 @@ def test_what_is_not_among_the_choices_is_refused(settings):
 def test_numbers_get_the_type_of_their_setting():
     settings = GenerationSettings(seed=7.0, blink_rate=12)
     assert isinstance(settings.seed, int) and isinstance(settings.blink_rate, float)
+
+
+def test_texts_are_trimmed_and_empty_ones_are_none_at_all():
+    settings = GenerationSettings(transcript="  ", description=" She nods. ", keyframes="", emotion=" Happy ")
+    assert settings.transcript is None and settings.keyframes is None
+    assert settings.description == "She nods." and settings.emotion == "happy"
+
+
+def test_keyframes_may_be_given_as_a_list():
+    listed = GenerationSettings(emotion_mode="keyframes", keyframes=[{"time": 0, "emotion": "sad", "strength": 0.5}])
+    assert listed == GenerationSettings(emotion_mode="keyframes", keyframes="0 sad 0.5")
 
 
 def test_settings_cannot_be_changed():
@@ -64,7 +79,9 @@ def test_a_seed_is_drawn_only_if_none_is_set():
 def test_json_round_trip():
     settings = GenerationSettings(
         seed=MAX_SEED, head_motion=0.3, motion_diversity=2, blink_rate=0, expressiveness=1.4, articulation=1,
-        framing="full_picture", face_index=2, preview=True, max_seconds=30,
+        framing="full_picture", face_index=2, preview=True, max_seconds=30, emotion_mode="keyframes", emotion="sad 0.5",
+        valence=-0.5, arousal=1, keyframes="0 sad; 2 happy 1.5", emotion_strength=2, text_weight=0, voice_weight=0.2,
+        valence_arousal_weight=1, photo_weight=0, transcript="Good morning.", description="She nods.",
     )  # fmt: skip
     assert GenerationSettings.from_json(settings.to_json()) == settings
     assert set(json.loads(settings.to_json())) == set(controls())

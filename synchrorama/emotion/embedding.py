@@ -21,7 +21,7 @@ from synchrorama.motion import FPS
 SOURCES: tuple[str, ...] = ("text", "voice", "valence_arousal", "photo")
 EMBEDDING_CHANNELS = 3 * len(EMOTIONS)
 _SMOOTHING = 0.3  # seconds: feelings change more slowly than frames
-_PLANE_SPREAD = 0.3  # how far from its place in the valence-arousal plane an emotion is still meant
+_PLANE_SPREAD = 0.2  # how far from its place in the valence-arousal plane an emotion is still meant
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ _ONSET, _OFFSET = 0.25, 0.7  # seconds in which an expression comes and goes
 _FIRST = 0.6  # share of the expression that is there in the very first frame
 _ACCENT = 0.22  # how much more shows on a stressed syllable
 _DRIFT, _DRIFT_SECONDS = 0.07, 0.8  # nobody holds an expression quite still
+_KNEE = 0.75  # share of the reach up to which coefficients are as they are
 _ASYMMETRY = 0.06  # spread of left against right
 
 
@@ -90,7 +91,7 @@ def express(
     felt = _eased(felt)
     lively = 1 + 0.15 * np.clip(track.arousal, -1, 1) + _ACCENT * accents(loudness) + _drift(len(track), generator)
     shown = (felt * lively[:, None]) @ (emotion_table() * _sides(generator))
-    shown = np.minimum(shown, MAX_COEFFICIENTS)
+    shown = _within_reach(shown)
 
     kept = _kept(photo)
     # Shown and kept join like independent chances, so that a smiling photo smiles more but never twice.
@@ -142,6 +143,14 @@ def _sides(generator: np.random.Generator) -> np.ndarray:
     """(52,) gains: one side of a face always shows a little more."""
     left = 1 + _ASYMMETRY * float(np.clip(generator.normal(), -2, 2))
     return np.array([left if n.endswith("Left") else 2 - left if n.endswith("Right") else 1 for n in BLENDSHAPE_NAMES])
+
+
+def _within_reach(shown: np.ndarray) -> np.ndarray:
+    """(T, 52) coefficients that approach what the renderer bears but never reach it, so that more is always more."""
+    most = 0.97 * MAX_COEFFICIENTS  # A2M adds a little of its own
+    knee = _KNEE * most
+    beyond = np.maximum(shown - knee, 0)
+    return np.minimum(shown, knee) + (most - knee) * (1 - np.exp(-beyond / (most - knee)))
 
 
 def _kept(photo: np.ndarray) -> np.ndarray:

@@ -27,6 +27,7 @@ _SMILE, _FROWN, _OPEN_MOUTH = 0.3, 0.45, 0.06  # coefficients; lip gap over mout
 _TURN, _NOD, _TILT = np.radians(8), np.radians(13), np.radians(6)
 _LOOK = 0.12  # iris offset over eye width
 _FEWEST_PIXELS = 400
+_SKIN_CHROMA, _SKIN_LIGHTNESS = 10.0, 22.0  # how far in CIELAB a colour may be from the face's and be skin
 
 
 def describe(photo: np.ndarray, landmarks: np.ndarray, expression: np.ndarray, rotation: np.ndarray) -> str:
@@ -81,11 +82,14 @@ def _appearance(photo: np.ndarray, landmarks: np.ndarray) -> tuple[str, str]:
     above = person & (rows < top + 0.12 * (bottom - top)) & (columns > left) & (columns < right)
     below = person & (rows > bottom + 0.3 * (bottom - top))
     behind = cv2.erode((mask < 0.1).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    skin = _lab(np.median(photo[cv2.erode(face.astype(np.uint8), np.ones((41, 41), np.uint8)) > 0], axis=0))
     parts = []
-    if above.sum() >= _FEWEST_PIXELS and (hair := _hair(np.median(photo[above], axis=0))):
+    if above.sum() >= _FEWEST_PIXELS and (hair := _hair(np.median(photo[above], axis=0), skin)):
         parts.append(hair)
     if below.sum() >= _FEWEST_PIXELS:
-        parts.append(f"{colour_name(np.median(photo[below], axis=0))} clothes")
+        clothes = np.median(photo[below], axis=0)
+        if not _like_skin(_lab(clothes), skin):
+            parts.append(f"{colour_name(clothes)} clothes")
     place = ""
     if behind.sum() >= _FEWEST_PIXELS:
         lightness = cv2.cvtColor(photo, cv2.COLOR_RGB2LAB)[behind][:, 0] / 2.55
@@ -94,18 +98,27 @@ def _appearance(photo: np.ndarray, landmarks: np.ndarray) -> tuple[str, str]:
     return " and ".join(parts), place
 
 
-def _hair(rgb: np.ndarray) -> str:
-    """Hair by its colour; nothing for colours that hair seldom has, which are hats."""
-    lightness, green_red, blue_yellow = cv2.cvtColor(np.float32([[rgb / 255]]), cv2.COLOR_RGB2LAB)[0, 0]
-    if blue_yellow < -6:
+def _hair(rgb: np.ndarray, skin: np.ndarray) -> str:
+    """Hair by its colour; nothing for colours that hair seldom has, which are hats, nor for those of the skin."""
+    lab = _lab(rgb)
+    lightness, green_red, blue_yellow = lab
+    if blue_yellow < -6 or green_red > 14 or _like_skin(lab, skin):
         return ""
-    if lightness < 24:
+    if lightness < 24 or (lightness < 36 and np.hypot(green_red, blue_yellow) < 12):  # dark hair shines grey in a flash
         return "dark hair"
     if abs(green_red) < 8 and blue_yellow < 11:
         return "grey hair" if lightness < 78 else "white hair"
-    if green_red > 14:  # as red as skin or a hat
-        return ""
     return "brown hair" if lightness < 50 else "fair hair"
+
+
+def _lab(rgb: np.ndarray) -> np.ndarray:
+    """(3,) RGB of 0 to 255 → (3,) CIELAB."""
+    return cv2.cvtColor(np.float32([[np.asarray(rgb) / 255]]), cv2.COLOR_RGB2LAB)[0, 0]
+
+
+def _like_skin(lab: np.ndarray, skin: np.ndarray) -> bool:
+    """Whether a colour may be this face's skin in other light: its chroma and hue, at most a third darker."""
+    return bool(np.hypot(*(lab - skin)[1:]) < _SKIN_CHROMA and -_SKIN_LIGHTNESS < lab[0] - skin[0] < _SKIN_LIGHTNESS)
 
 
 def _light(photo: np.ndarray, landmarks: np.ndarray) -> str:

@@ -30,7 +30,7 @@ NOTHING, DONE, NOT_DONE = 0, 1, 2
 DEGREES = (0.6, 1.0, 1.3)  # slightly, as usual, strongly
 SEPARATOR = ","
 
-_SEEN = 0.5  # how sure the network must be of a word
+_SWITCH = 2.0  # nepers that it costs to go from one action to another with no word between them
 _NEXT_STAGE = re.compile(
     r"(?:,|;|\.)?\s*\b(?:and\s+|but\s+)?(?:then|after that|after this|after which|afterwards|afterward|next(?! to)"
     r"|finally|later(?: on)?|subsequently|thereafter|followed by|at last|in the end"
@@ -76,14 +76,14 @@ class TextEncoder(ModelMixin, ConfigMixin):
 
     @register_to_config
     def __init__(
-        self, vocabulary: Sequence[str] = (), buckets: int = 8192, channels: int = 48, hidden: int = 64
+        self, vocabulary: Sequence[str] = (), buckets: int = 16384, channels: int = 48, hidden: int = 64
     ) -> None:
         super().__init__()
         self.known = frozenset(vocabulary)
         self.ngrams = nn.EmbeddingBag(buckets, channels, mode="sum", padding_idx=0)
         nn.init.normal_(self.ngrams.weight, std=0.05)  # small, for an n-gram that training never met says nothing
-        self.reader = nn.GRU(channels, hidden, num_layers=2, bidirectional=True, batch_first=True, dropout=0.2)
-        self.dropout = nn.Dropout(0.2)
+        self.reader = nn.GRU(channels, hidden, num_layers=2, bidirectional=True, batch_first=True, dropout=0.3)
+        self.dropout = nn.Dropout(0.3)
         self.action = nn.Linear(2 * hidden, 1 + len(ACTION_NAMES))
         self.doing = nn.Linear(2 * hidden, 2)
         self.degree = nn.Linear(2 * hidden, len(DEGREES))
@@ -156,19 +156,17 @@ class TextEncoder(ModelMixin, ConfigMixin):
         """One stage → what it mentions, in order, and its token (32,)."""
         ngrams = torch.from_numpy(ngram_buckets(words, self.config.buckets))[None]
         read = self(ngrams.to(self.device), torch.ones(1, len(words), dtype=torch.bool, device=self.device))
-        probability = read["action"][0].float().softmax(-1)
-        best = probability[:, 1:].argmax(-1).tolist()
-        found = (1 - probability[:, 0] > _SEEN).tolist()
+        path = likeliest_path(read["action"][0].float().log_softmax(-1).cpu().numpy())
         mentions: list[tuple[str, float]] = []
         start = 0
         while start < len(words):
             end = start + 1
-            if found[start]:
-                while end < len(words) and found[end] and best[end] == best[start]:
-                    end += 1
+            while end < len(words) and path[end] == path[start]:
+                end += 1
+            if path[start]:
                 done = read["doing"][0, start:end].mean(0)
                 degree = DEGREES[int(read["degree"][0, start:end].mean(0).argmax())]
-                mentions.append((ACTION_NAMES[best[start]], degree if done[0] > done[1] else -1.0))
+                mentions.append((ACTION_NAMES[path[start] - 1], degree if done[0] > done[1] else -1.0))
             start = end
         return mentions, read["token"][0].float().cpu().numpy()
 
@@ -194,6 +192,26 @@ def split_stages(text: str) -> list[list[str]]:
         words = re.findall(r"[^\W\d_]+|[,.;:!?\n]", part)
         stages.append([word if word[0].isalpha() else SEPARATOR for word in words])
     return [words for words in stages if any(word != SEPARATOR for word in words)]
+
+
+def likeliest_path(log_probability: np.ndarray) -> np.ndarray:
+    """(N, K) log-probabilities of each word's meaning → (N,) the likeliest meanings of all together (Viterbi 1967).
+
+    One action seldom follows another without a word between them, so that costs: a single word that the network takes
+    for something else does not break a phrase in two.
+    """
+    kinds = log_probability.shape[1]
+    step = np.where(np.eye(kinds, dtype=bool), 0.0, -_SWITCH)
+    step[0, :] = step[:, 0] = 0.0
+    score, came_from = log_probability[0], []
+    for word in log_probability[1:]:
+        reached = score[:, None] + step
+        came_from.append(reached.argmax(0))
+        score = reached.max(0) + word
+    path = [int(score.argmax())]
+    for before in reversed(came_from):
+        path.append(int(before[path[-1]]))
+    return np.array(path[::-1])
 
 
 def ngram_buckets(words: Sequence[str], buckets: int) -> np.ndarray:

@@ -35,7 +35,7 @@ from synchrorama.scene.text_encoder import (
 _IRREGULAR = {"be": ("is", "being"), "have": ("has", "having"), "do": ("does", "doing"), "lie": ("lies", "lying")}
 _DOUBLED = (
     "nod", "sit", "bob", "wag", "bat", "drop", "tip", "dip", "get", "put", "stir", "quit", "knit", "grin",
-    "hug", "spin", "pat",
+    "hug", "spin", "pat", "shut", "nap", "step", "let", "set",
 )  # fmt: skip
 _HELD_OUT, _RICH = 0.15, 4
 _LOST_WORD, _LOST_NGRAM, _PLAINEST = 0.03, 0.45, 0.3
@@ -174,7 +174,7 @@ class Grammar:
 
     def affirmation(self, written: Written, action: str, index: int, degree: int) -> None:
         if action == "keeps_still" and self.generator.random() < 0.3:
-            lack = self.pick(["does not {base}", "without {ing}", "not {ing}", "never {third}"])
+            lack = self.pick(["does not {base}", "do not {base}", "without {ing}", "not {ing}", "never {third}"])
             written.add(self.inflected(lack, self.some("motionless")), index, DONE, degree)
             return
         text = self.inflected(self.some("beginnings"), self.phrase(self.verbs[action]))
