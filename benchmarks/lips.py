@@ -36,14 +36,18 @@ sys.path.insert(0, str(REPOSITORY))
 import numpy as np  # noqa: E402
 
 from synchrorama import GenerationSettings, SynchroRaMaPipeline  # noqa: E402
-from synchrorama.audio import SAMPLE_RATE, log_mel, loudness  # noqa: E402
+from synchrorama.acting import act  # noqa: E402
+from synchrorama.audio import SAMPLE_RATE, frame_count, log_mel, loudness  # noqa: E402
 from synchrorama.blendshapes import eye_opening, lip_gap, mouth_width  # noqa: E402
+from synchrorama.emotion.direction import parse_emotion  # noqa: E402
+from synchrorama.emotion.embedding import chosen  # noqa: E402
 from synchrorama.evaluation import quality  # noqa: E402
 from synchrorama.evaluation.report import load_sync_net, mel_for  # noqa: E402
 from synchrorama.evaluation.sync import SyncResult  # noqa: E402
 from synchrorama.face_topology import LIPS  # noqa: E402
 from synchrorama.media import read_speech  # noqa: E402
 from synchrorama.motion import Motion, rotation_vector  # noqa: E402
+from synchrorama.scene import ScenePlan  # noqa: E402
 from synchrorama.tracking import track_video  # noqa: E402
 
 VOICE = "rms"
@@ -111,7 +115,16 @@ class Benchmark:
         return f"{line.part:10s} {line.name:52s} {line.value:9.3f}  {line.target:18s} {mark}".rstrip()
 
     def motion(self, speech: np.ndarray, seed: int = 0) -> Motion:
-        return self.pipeline.a2m.generate(speech, seed=seed)
+        if self.options.emotion is None:
+            return self.pipeline.a2m.generate(speech, seed=seed)
+        track = chosen(parse_emotion(self.options.emotion), frame_count(len(speech) / SAMPLE_RATE))
+        acting = act(track, 1.0, np.zeros(52), loudness(speech), ScenePlan(), seed)
+        return self.pipeline.a2m.generate(speech, seed=seed, emotion=track.embedding, acting=acting)
+
+    def settings(self, seed: int) -> GenerationSettings:
+        if self.options.emotion is None:
+            return GenerationSettings(seed=seed, emotion_strength=0)
+        return GenerationSettings(seed=seed, emotion_mode="emotion", emotion=self.options.emotion)
 
     def lips_of(self, motion: Motion) -> np.ndarray:
         """(T, 40, 2) lip points in cm that a motion gives the neutral face."""
@@ -172,6 +185,8 @@ class Benchmark:
         """The sentences of TEXTS in groups, clean and with each kind of noise."""
         groups = [spoken_group(TEXTS[i : i + PER_VIDEO], self.options.voice) for i in range(0, len(TEXTS), PER_VIDEO)]
         yield "clean", groups
+        if self.options.clean:
+            return
         for kind in ("white noise", "babble", "music"):
             yield (
                 f"{kind} at {NOISE_DECIBELS:g} dB",
@@ -276,7 +291,7 @@ class Benchmark:
             keep.mkdir(parents=True, exist_ok=True)
             speech, video = keep / f"{name}.wav", keep / f"{name}.mp4"
             write_wav(speech, sound)
-            self.pipeline(self.options.portrait, speech, GenerationSettings(seed=seed)).save(video)
+            self.pipeline(self.options.portrait, speech, self.settings(seed)).save(video)
             return self.tracked(video)
 
 
@@ -356,6 +371,8 @@ def main() -> int:
     parser.add_argument("--portrait", type=Path, default=REPOSITORY / "assets" / "eileen_collins.jpg")
     parser.add_argument("--voice", default=VOICE, help="a flite voice that no training has heard")
     parser.add_argument("--videos", type=Path, help="keep the generated videos in this folder")
+    parser.add_argument("--emotion", help="that the face shows at strength 1 meanwhile; none when left out")
+    parser.add_argument("--clean", action="store_true", help="closures and phones without noise only")
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()

@@ -76,7 +76,7 @@ class TextEncoder(ModelMixin, ConfigMixin):
 
     @register_to_config
     def __init__(
-        self, vocabulary: Sequence[str] = (), buckets: int = 16384, channels: int = 48, hidden: int = 64
+        self, vocabulary: Sequence[str] = (), buckets: int = 32768, channels: int = 40, hidden: int = 64
     ) -> None:
         super().__init__()
         self.known = frozenset(vocabulary)
@@ -95,7 +95,7 @@ class TextEncoder(ModelMixin, ConfigMixin):
         """Read a batch of stages.
 
         Args:
-            ngrams: (B, N, 4) hash buckets of each word's n-grams, see ``ngram_buckets``.
+            ngrams: (B, N, 3) hash buckets of each word's n-grams, see ``ngram_buckets``.
             mask: (B, N) bool, True for words.
 
         Returns:
@@ -215,11 +215,11 @@ def likeliest_path(log_probability: np.ndarray) -> np.ndarray:
 
 
 def ngram_buckets(words: Sequence[str], buckets: int) -> np.ndarray:
-    """(N, 4) int64: of each word itself, with the one before, with the one after, and with both; 0 stands for none."""
+    """(N, 3) int64: of each word itself, with the one before, and with the one after; 0 stands for none."""
     padded = ["<", *words, ">"]
     rows = []
     for i in range(1, len(padded) - 1):
         before, word, after = padded[i - 1 : i + 2]
-        grams = (word, f"{before} {word}", f"{word} {after} >", f"{before} {word} {after}")
+        grams = (word, f"{before} {word}", f"{word} {after} >")
         rows.append([1 + zlib.crc32(gram.encode()) % (buckets - 1) for gram in grams])
-    return np.array(rows, np.int64).reshape(-1, 4)
+    return np.array(rows, np.int64).reshape(-1, 3)

@@ -210,11 +210,11 @@ def expanded(kind: str) -> list[str]:
 
 
 def alternatives(phrase: str) -> list[str]:
-    """"raise|lift {p} brows (high)" → every way to say it."""
+    """"raise|lift {p} brows (way_up)" → every way to say it; ``_`` holds the words of one alternative together."""
     texts = [""]
     for part in re.findall(r"\([^)]*\)|\S+", phrase):
         options = ["", *alternatives(part[1:-1])] if part.startswith("(") else part.split("|")
-        texts = [f"{text} {option}".strip() for text in texts for option in options]
+        texts = [f"{text} {option.replace('_', ' ')}".strip() for text in texts for option in options]
     return texts
 
 
@@ -259,7 +259,7 @@ def batches(grammar: Grammar, buckets: int, size: int) -> Iterator[dict[str, Ten
 
 def collate(items: list[dict[str, list]], buckets: int) -> dict[str, Tensor]:
     longest = max(len(item["words"]) for item in items)
-    batch = {"ngrams": torch.zeros(len(items), longest, 4, dtype=torch.long)}
+    batch = {"ngrams": torch.zeros(len(items), longest, 3, dtype=torch.long)}
     for name in ("actions", "doing", "degrees"):
         batch[name] = torch.zeros(len(items), longest, dtype=torch.long)
     batch["mask"] = torch.zeros(len(items), longest, dtype=torch.bool)
@@ -295,8 +295,10 @@ def vocabulary() -> list[str]:
     for kind in ("verbs", "states"):
         for phrases in kinds[kind].values():
             for text in (text for phrase in phrases for text in alternatives(phrase)):
-                verb = text.split(" ")[0]
-                words |= set(text.split()) | {third_person(verb), participle(verb), past(verb)}
+                words |= set(text.split())
+                if kind == "verbs":
+                    verb = text.split(" ")[0]
+                    words |= {third_person(verb), participle(verb), past(verb)}
     for kind, entries in kinds.items():
         if kind not in ("verbs", "states"):
             words |= {word for entry in entries for text in alternatives(entry) for word in text.split()}
