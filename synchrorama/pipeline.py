@@ -186,7 +186,7 @@ class SynchroRaMaPipeline:
                     renderer.expression,
                     loudness(recording.samples),
                     scene.plan,
-                    settings.seed,
+                    settings.seed if settings.motion_diversity > 0 else 0,  # the same take for every seed
                 )
                 motion = self._motion(recording, emotion, scene, acting, settings)
         if settings.preview:

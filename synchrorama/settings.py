@@ -90,8 +90,10 @@ def _control(default: Any, label: str, help: str, kind: type = float, **bounds: 
 
 
 def read_emotion(text: Any) -> str:
+    if not isinstance(text, str):
+        raise InputError(f"Emotion is {text!r}; give a text such as happy or happy 0.6, sad 0.4.")
     parse_emotion(text)
-    return str(text).strip().lower()
+    return text.strip().lower()
 
 
 def read_keyframes(given: Any) -> str:

@@ -104,8 +104,8 @@ def test_the_preview_clip_is_two_seconds_with_sound_at_half_the_size(app, photo_
     assert frames == 50 and "256x256" in told and "Audio" in told
 
 
-def test_the_transcript_comes_as_it_is_heard_and_then_the_timeline(app, photo_path, speech_path):
-    shown = list(app.listen(str(photo_path), str(speech_path), *settings_of(app)))
+def test_the_transcript_comes_as_it_is_heard_and_then_the_timeline(app, photo_path):
+    shown = list(app.listen(str(photo_path), app.EXAMPLES[0][1], *settings_of(app)))
     texts = [update["placeholder"] for update, _ in shown]
     assert len(texts) >= 2 and texts[-1].startswith("hello")
     assert "<svg" in shown[-1][1]
@@ -115,7 +115,7 @@ def test_bad_keyframes_are_told_and_markup_stays_text(app, photo_path, speech_pa
     shown = settings_of(app, emotion_mode="keyframes", keyframes="0 <img src=x onerror=alert(1)>")
     ((_, picture),) = app.listen(str(photo_path), str(speech_path), *shown)
     assert "<img" not in picture and "&lt;img" in picture
-    with pytest.raises(app.gr.Error, match="no emotion called"):
+    with pytest.raises(app.gr.Error, match="is not understood"):
         app.preview_frame(str(photo_path), str(speech_path), *shown)
     assert app._note("<b> *x* [a](b)") == "⚠ \\<b\\> \\*x\\* \\[a\\](b)"
 

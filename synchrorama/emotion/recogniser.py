@@ -56,6 +56,7 @@ class Channel:
             decoder = _dictation()
             decoder.activate_search("sound")  # a grammar of one word: its features cost nothing to search
             try:
+                decoder.reinit_feat()  # see _decode
                 decoder.start_utt()
                 decoder.process_raw(self.pcm(samples), full_utt=True)
                 decoder.end_utt()
@@ -142,6 +143,8 @@ PHONES = (
 
 
 def _decode(decoder: Any, channel: Channel, samples: np.ndarray, give_up: Callable[[], bool] = lambda: False) -> bool:
+    # Its noise removal keeps what it has learned of the sound before, which may be another user's; this forgets it.
+    decoder.reinit_feat()
     decoder.set_cmn(channel.mean)
     decoder.start_utt()
     try:

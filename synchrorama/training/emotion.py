@@ -372,8 +372,8 @@ def calibrate(network: SpeechEmotion, voices: list[Voice], sounds: list[np.ndarr
         answer = heard(temperature, bias)
         neutral = answer[~acted, _NEUTRAL].mean() if (~acted).any() else 1.0
         groups = [acted, *(acted & (corpus == name) for name in np.unique(corpus[acted]))]
-        recalls = [_mean_recall(emotion[group], answer[group].argmax(1)) for group in groups]
-        return float(np.mean(recalls)) - 5 * max(0.0, _NEUTRAL_READING - neutral)
+        found = [np.mean(list(recalls(emotion[group], answer[group].argmax(1)).values())) for group in groups]
+        return float(np.mean(found)) - 5 * max(0.0, _NEUTRAL_READING - neutral)
 
     none = np.zeros(len(HEARD_EMOTIONS))
     temperature = min(
@@ -386,10 +386,6 @@ def calibrate(network: SpeechEmotion, voices: list[Voice], sounds: list[np.ndarr
             if (found := merit(bias + change)) > best:
                 bias, best = bias + change, found
     network.register_to_config(temperature=float(temperature), bias=tuple(round(float(each), 2) for each in bias))
-
-
-def _mean_recall(true: np.ndarray, answer: np.ndarray) -> float:
-    return float(np.mean([(answer[true == emotion] == emotion).mean() for emotion in np.unique(true)]))
 
 
 @torch.no_grad()

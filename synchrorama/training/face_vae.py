@@ -28,8 +28,9 @@ from synchrorama.training.motion_words import describe_motion, write_description
 _SIGMA = 0.5  # spread that the face decoder leaves unexplained, in normalised units
 _WINDOW, _STRIDE = 128, 32  # frames of a training window, and from one described window to the next
 _WORDINGS = 4  # of every window
-_LEVEL = 0.5  # weight of the level error
-_NO_SOUND, _NO_EMOTION, _NO_SCENE = 0.1, 0.3, 0.4  # how often a condition is left out
+_RATE, _CONDITION_RATE = 1e-3, 1e-2
+_LEVEL = 1.0  # weight of the level error
+_NO_SOUND, _NO_EMOTION, _NO_SCENE = 0.3, 0.3, 0.3  # how often a condition is left out
 
 
 @dataclass
@@ -46,7 +47,8 @@ class Conditions:
 
     def emotion(self, clip: Sequence) -> np.ndarray:
         """(T, 24) Z_emo of a clip's voice."""
-        voice = self.speech_emotion.read_mel(clip.mel, clip.loudness)
+        loud = np.ones(len(clip)) if clip.loudness is None else clip.loudness
+        voice = self.speech_emotion.read_mel(clip.mel, loud)
         sources = {"voice": voice.probabilities, "valence_arousal": emotions_at(voice.valence, voice.arousal)}
         return fuse(sources, {"valence_arousal": 0.5}, voice.valence, voice.arousal).embedding
 
@@ -87,12 +89,16 @@ def train_face(
         [take for clip in group for take in takes(network, clip, conditions, generator)]
         for group in (clips, development)
     )
-    parts = (
-        network.audio_features, network.emotion, network.scene, network.posterior, network.prior, network.face,
-    )  # fmt: skip
-    parameters = [parameter for part in parts for parameter in part.parameters()]
-    optimiser = torch.optim.AdamW(parameters, 1e-3, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-3, steps, pct_start=0.1)
+    parts = (network.audio_features, network.posterior, network.prior, network.face)
+    groups = [
+        {"params": [parameter for part in parts for parameter in part.parameters()], "lr": _RATE},
+        # These two start at zero, and little of the data says much about them.
+        {"params": [network.emotion.weight, network.scene.weight], "lr": _CONDITION_RATE},
+    ]
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    optimiser = torch.optim.AdamW(groups, weight_decay=0.02)
+    rates = [group["lr"] for group in groups]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, steps, pct_start=0.1)
     started, sums = time.time(), np.zeros(3)
     network.train()
     for step in range(1, steps + 1):
