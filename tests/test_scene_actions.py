@@ -34,7 +34,7 @@ SEEN = {
     "closes_eyes": lambda: shape("eyeBlinkLeft", "closes_eyes") - 0.97,
     "opens_eyes_wide": lambda: shape("eyeWideLeft", "opens_eyes_wide") - 0.4,
     "squints": lambda: shape("eyeSquintRight", "squints") - 0.5,
-    "winks": lambda: shape("eyeBlinkLeft", "winks") - shape("eyeBlinkRight", "winks") - 0.9,
+    "winks": lambda: done("winks").column("eyeBlinkLeft").max() - done("winks").column("eyeBlinkRight").max() - 0.9,
     "blinks_often": lambda: ScenePlan(({"blinks_often": 1.0},)).blink_rate_scale(FRAMES).mean() - 2,
     "looks_left": lambda: -gaze(done("looks_left").blendshapes)[:, 0].mean() - 0.4,
     "looks_right": lambda: gaze(done("looks_right").blendshapes)[:, 0].mean() - 0.4,
@@ -62,6 +62,12 @@ def test_every_action_is_tested_here():
 @pytest.mark.parametrize("action", ACTIONS)
 def test_an_action_does_what_it_says(action):
     assert SEEN[action]() > 0
+
+
+def test_a_wink_is_brief_and_comes_again():
+    shut = done("winks").column("eyeBlinkLeft") > 0.5
+    starts = np.flatnonzero(shut[1:] & ~shut[:-1])
+    assert 1 <= len(starts) <= 3 and 0.1 < shut.mean() < 0.35
 
 
 def test_nods_and_shakes_swing_and_come_back():

@@ -51,6 +51,26 @@ def test_plain_cases(encoder, text, stages):
     assert asked(encoder, text) == stages
 
 
+@pytest.mark.parametrize(
+    ("text", "action"),
+    [
+        ("She smiles.", "smiles"), ("He frowns.", "frowns"), ("She raises her eyebrows.", "raises_brows"),
+        ("He furrows his brow.", "furrows_brows"), ("She closes her eyes.", "closes_eyes"),
+        ("He opens his eyes wide.", "opens_eyes_wide"), ("She squints.", "squints"), ("He winks.", "winks"),
+        ("She blinks often.", "blinks_often"), ("He looks to the left.", "looks_left"),
+        ("She looks to the right.", "looks_right"), ("He looks up.", "looks_up"), ("She looks down.", "looks_down"),
+        ("He turns his head to the left.", "turns_left"), ("She turns to the right.", "turns_right"),
+        ("He nods.", "nods"), ("She shakes her head.", "shakes_head"), ("He tilts his head to the left.", "tilts_left"),
+        ("She tilts her head to the right.", "tilts_right"), ("He lowers his head.", "lowers_head"),
+        ("She raises her head.", "raises_head"), ("He leans forward.", "leans_forward"),
+        ("She keeps still.", "keeps_still"), ("He puckers his lips.", "puckers_lips"),
+        ("She wrinkles her nose.", "wrinkles_nose"),
+    ],
+)  # fmt: skip
+def test_every_action_can_be_asked_for(encoder, text, action):
+    assert asked(encoder, text) == [{action: 1}]
+
+
 def test_unknown_words_change_nothing_and_are_listed(encoder):
     plain, odd = encoder.encode("she smiles and nods"), encoder.encode("she zorbly smiles and qwertzly nods zorbly")
     assert odd.not_understood == ("zorbly", "qwertzly") and not plain.not_understood

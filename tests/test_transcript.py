@@ -43,8 +43,24 @@ def test_english_is_understood(heard, happy):
 
 
 def test_what_is_heard_does_not_depend_on_what_was_heard_before(heard, happy, speech_samples):
+    """Times and confidences too: the words of clear speech stay the same when the recogniser's state does not."""
     assert transcribe(speech_samples).text != heard.text
-    assert transcribe(happy).text == heard.text
+    assert transcribe(happy) == heard
+    noise = np.random.default_rng(3).standard_normal(2 * SAMPLE_RATE).astype(np.float32)
+    transcribe(noise * 0.1)
+    assert transcribe(happy) == heard
+
+
+def test_recordings_that_are_heard_in_turns_do_not_disturb_each_other(happy, speech_samples):
+    """The recogniser is lent for one stretch at a time, so stretches of several users follow each other."""
+    pause = np.zeros(2 * SAMPLE_RATE, np.float32)
+    long = np.concatenate([happy, pause, speech_samples])
+    alone = list(transcribe_as_it_comes(long))
+    in_turns = []
+    for transcript in transcribe_as_it_comes(long):
+        in_turns.append(transcript)
+        transcribe(speech_samples[: 2 * SAMPLE_RATE] * 0.3)
+    assert len(alone) >= 2 and in_turns == alone
 
 
 def test_the_level_makes_no_difference(heard, happy):
@@ -52,13 +68,13 @@ def test_the_level_makes_no_difference(heard, happy):
 
 
 def test_threads_do_not_disturb_each_other(heard, happy):
-    texts: list[str] = []
-    threads = [threading.Thread(target=lambda: texts.append(transcribe(happy).text)) for _ in range(2)]
+    transcripts: list[Transcript] = []
+    threads = [threading.Thread(target=lambda: transcripts.append(transcribe(happy))) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert texts == [heard.text] * 2
+    assert transcripts == [heard] * 2
 
 
 def test_the_transcript_grows_as_it_comes(happy):

@@ -35,13 +35,13 @@ ACTION_UNITS: dict[int, dict[str, float]] = {
 """Action unit → ARKit shapes; names without a side stand for both."""
 
 EMFACS: dict[str, dict[int, float]] = {
-    "happy": {6: 0.8, 12: 0.9},
-    "sad": {1: 1.0, 4: 0.3, 15: 0.75, 17: 0.2},
-    "angry": {4: 1.5, 5: 0.1, 7: 0.6, 23: 0.3},
-    "fearful": {1: 1.0, 2: 0.6, 4: 0.35, 5: 0.5, 20: 0.85, 26: 0.06},
-    "disgusted": {9: 0.85, 15: 0.35, 16: 0.1},
-    "surprised": {1: 1.0, 2: 1.0, 5: 0.5, 26: 0.15},
-    "contempt": {12: 0.65, 14: 0.5},
+    "happy": {6: 0.7, 12: 0.8},
+    "sad": {1: 0.95, 4: 0.25, 15: 0.7, 17: 0.2},
+    "angry": {4: 1.25, 5: 0.1, 7: 0.5, 23: 0.3},
+    "fearful": {1: 0.9, 2: 0.5, 4: 0.3, 5: 0.42, 20: 0.8, 26: 0.06},
+    "disgusted": {9: 0.75, 15: 0.35, 16: 0.1},
+    "surprised": {1: 0.85, 2: 0.9, 5: 0.42, 26: 0.15},
+    "contempt": {12: 0.6, 14: 0.45},
 }
 """Emotion → its action units and their intensity at strength 1. Contempt is one-sided."""
 

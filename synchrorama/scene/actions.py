@@ -20,7 +20,8 @@ from synchrorama.motion import FPS, Motion, set_gaze
 MAX_STAGES = 4
 _EASE = 0.35  # seconds in which an action comes and goes
 _GAZE_EASE = 0.08  # eyes jump
-_REPEAT = 2.6  # seconds from one nod, or shake, to the next
+_REPEAT = 2.6  # seconds from one nod, shake or wink to the next
+_BRIEF = 0.5  # seconds that a wink lasts
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Action:
         forward: towards the camera, in face heights.
         gaze: to the right and down of the picture, in eyeLook coefficients.
         waves: head angle (0 pitch, 1 yaw) that swings, its size in degrees and swings a second; None for none.
+        brief: it is done for a moment, and again every few seconds.
         still: the head's other motion stops.
         blink_rate: factor of how often the eyes blink.
         opposites: actions that cannot be done at the same time.
@@ -43,6 +45,7 @@ class Action:
     forward: float = 0.0
     gaze: tuple[float, float] = (0.0, 0.0)
     waves: tuple[int, float, float] | None = None
+    brief: bool = False
     still: bool = False
     blink_rate: float = 1.0
     opposites: tuple[str, ...] = ()
@@ -56,7 +59,9 @@ ACTIONS: dict[str, Action] = {
     "closes_eyes": Action({"eyeBlink": 1.0}, blink_rate=0.0, opposites=("opens_eyes_wide", "winks")),
     "opens_eyes_wide": Action({"eyeWide": 0.55}, opposites=("closes_eyes", "squints")),
     "squints": Action({"eyeSquint": 0.9, "eyeBlink": 0.25}, opposites=("opens_eyes_wide",)),
-    "winks": Action({"eyeBlinkLeft": 1.0, "cheekSquintLeft": 0.5, "mouthSmileLeft": 0.25}, opposites=("closes_eyes",)),
+    "winks": Action(
+        {"eyeBlinkLeft": 1.0, "cheekSquintLeft": 0.5, "mouthSmileLeft": 0.25}, brief=True, opposites=("closes_eyes",)
+    ),
     "blinks_often": Action(blink_rate=2.6),
     "looks_left": Action(gaze=(-0.65, 0.0), turn=(0, -4, 0), opposites=("looks_right",)),
     "looks_right": Action(gaze=(0.65, 0.0), turn=(0, 4, 0), opposites=("looks_left",)),
@@ -97,7 +102,7 @@ class ScenePlan:
                     continue
                 action = ACTIONS[name]
                 size = amount * (1 + 0.05 * float(np.clip(generator.normal(), -2, 2)))
-                eased = _eased(on, _EASE)
+                eased = _moments(on) if action.brief else _eased(on, _EASE)
                 for shape, value in action.shapes.items():
                     for column in _columns(shape):
                         # the lids take no less than all, lest shut eyes stand open a crack
@@ -188,6 +193,13 @@ def _columns(shape: str) -> list[int]:
 def _eased(on: np.ndarray, seconds: float) -> np.ndarray:
     """A smooth way in and out for a track that is 0 or 1; it starts and ends as it is at the video's ends."""
     return gaussian_filter1d(on, seconds * FPS / 2, mode="nearest")
+
+
+def _moments(on: np.ndarray) -> np.ndarray:
+    """Like ``_eased``, but for half a second at a time."""
+    since = np.arange(len(on)) - int(on.argmax())
+    begun = (since >= 0) & (since % round(_REPEAT * FPS) < round(_BRIEF * FPS))
+    return gaussian_filter1d(on * begun, _GAZE_EASE * FPS / 2, mode="nearest")
 
 
 def _swings(on: np.ndarray, rate: float, generator: np.random.Generator) -> np.ndarray:
