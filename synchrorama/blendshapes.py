@@ -49,8 +49,8 @@ MOUTH_AND_JAW: tuple[int, ...] = tuple(
     i for i, name in enumerate(BLENDSHAPE_NAMES) if name.startswith(("jaw", "mouth"))
 )
 _FURTHEST = {
-    "eyeWide": 0.6, "brow": 2.2, "cheekSquint": 1.5, "eyeSquint": 1.5, "noseSneer": 1.5, "mouthSmile": 1.3,
-    "mouthFrown": 1.4, "mouthStretch": 1.4, "mouthDimple": 1.3,
+    "eyeWide": 0.6, "browDown": 1.4, "brow": 2.2, "cheekSquint": 1.5, "eyeSquint": 1.5, "noseSneer": 1.5,
+    "mouthSmile": 1.3, "mouthFrown": 1.4, "mouthStretch": 1.4, "mouthDimple": 1.3,
 }  # fmt: skip
 MAX_COEFFICIENTS = np.array(
     [next((most for part, most in _FURTHEST.items() if name.startswith(part)), 1.0) for name in BLENDSHAPE_NAMES],
