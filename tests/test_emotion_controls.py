@@ -90,7 +90,8 @@ def test_control_emotion_strength(make):
         ]
 
     assert (np.diff(strengths("sad", "browInnerUp", "mouthFrownLeft", "mouthFrownRight")) > 0.03).all()
-    assert (np.diff(strengths("angry", "browDownLeft", "browDownRight", "eyeSquintLeft", "eyeSquintRight")) > 0.03).all()
+    brows_and_lids = ("browDownLeft", "browDownRight", "eyeSquintLeft", "eyeSquintRight")
+    assert (np.diff(strengths("angry", *brows_and_lids)) > 0.03).all()
     angry, sad = (make(emotion_mode="emotion", emotion=name, emotion_strength=0).motion for name in ("angry", "sad"))
     assert np.array_equal(angry.blendshapes, sad.blendshapes)
 
