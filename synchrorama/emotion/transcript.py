@@ -90,7 +90,7 @@ def _understood(heard: Sequence[HeardWord]) -> float:
     languages, songs, noises) gave the slopes; its threshold is set higher than the best one, because no words are
     better than wrong ones. Few words are drawn towards what foreign speech gives.
     Of other draws from the same corpora (a few recordings in both), usable are 50 of 58 from LibriSpeech's clean part
-    and 4 of 22 from its hard part; in Polish, German and Urdu none of 18 that join four clips, but 7 of 174 single
+    and 4 of 22 from its hard part; in Polish, German and Urdu none of 18 of 5 to 10 s, but 7 of 174 single
     clips of two to three seconds: a short recording fits English by chance more easily.
     """
     words = [word for word in heard if word.is_word and not math.isnan(word.acoustic)]
