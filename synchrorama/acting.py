@@ -90,7 +90,8 @@ def act(
     sadness = felt * track.probabilities[:, EMOTION_INDEX["sad"]]
 
     jaw = BLENDSHAPE_INDEX["jawOpen"]
-    opening = np.exp(_OPENING * arousal) + _JAW_GAIN * expression[:, jaw]
+    # Calm voices hardly open the mouth less: speech must still be seen.
+    opening = np.exp(_OPENING * np.where(arousal < 0, 0.3 * arousal, arousal)) + _JAW_GAIN * expression[:, jaw]
     expression[:, jaw] = 0
     for side in ("Left", "Right"):
         expression[:, BLENDSHAPE_INDEX["eyeLookDown" + side]] += _LOWERED_GAZE * _slowly(sadness)

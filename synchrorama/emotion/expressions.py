@@ -41,12 +41,17 @@ EMFACS: dict[str, dict[int, float]] = {
     "fearful": {1: 0.9, 2: 0.5, 4: 0.3, 5: 0.42, 20: 0.8, 26: 0.06},
     "disgusted": {9: 0.75, 15: 0.35, 16: 0.1},
     "surprised": {1: 0.85, 2: 0.9, 5: 0.42, 26: 0.15},
-    "contempt": {12: 0.6, 14: 0.45},
+    "contempt": {12: 0.55, 14: 0.4},
 }
 """Emotion → its action units and their intensity at strength 1. Contempt is one-sided."""
 
 ONE_SIDED = ("contempt",)
 KEPT = ("mouthSmile", "mouthFrown", "mouthDimple")  # of the photo's expression, what stays while it speaks
+# How much of the photo's own smile, frown or dimple goes at strength 1; a surprised or scornful face may still smile.
+_OWN_MOUTH_GOES = {
+    "happy": 1.0, "sad": 1.0, "angry": 0.8, "fearful": 0.7, "disgusted": 0.3, "surprised": 0.2, "contempt": 0.2,
+}  # fmt: skip
+_STAYS_WIDE = 0.4  # mouthStretch for each unit of a smile that goes
 _ONSET, _OFFSET = 0.25, 0.7  # seconds in which an expression comes and goes
 _FIRST = 0.6  # share of the expression that is there in the very first frame
 _ACCENT = 0.22  # how much more shows on a stressed syllable
@@ -96,6 +101,13 @@ def express(
     kept = _kept(photo)
     # Shown and kept join like independent chances, so that a smiling photo smiles more but never twice.
     shown = np.where(kept > 0, shown * (1 - kept), shown)
+    # The corners of a photographed smile are dark; drawn together they would look like an open mouth. Sadness draws
+    # them apart itself.
+    drawn_together = felt * (np.arange(len(EMOTIONS)) != EMOTION_INDEX["sad"])
+    narrower = _giving_way(drawn_together) * kept
+    for side in ("Left", "Right"):
+        stretch, smile = (BLENDSHAPE_INDEX[name + side] for name in ("mouthStretch", "mouthSmile"))
+        shown[:, stretch] += _STAYS_WIDE * narrower[:, smile]
     return (shown - _giving_way(felt) * kept).astype(np.float32)
 
 
@@ -161,9 +173,9 @@ def _kept(photo: np.ndarray) -> np.ndarray:
 def _giving_way(felt: np.ndarray) -> np.ndarray:
     """(T, 8) → (T, 52) share of the photo's own smile, frown or dimple that goes, since another emotion is shown."""
     table = emotion_table() > 0
+    against = np.array([_OWN_MOUTH_GOES.get(name, 0.0) for name in EMOTIONS])
     share = np.zeros((len(felt), len(BLENDSHAPE_NAMES)))
     for column in MOUTH_AND_JAW:
         if BLENDSHAPE_NAMES[column].startswith(KEPT):
-            others = felt[:, ~table[:, column]].sum(axis=1)
-            share[:, column] = np.clip(others, 0, 1)
+            share[:, column] = np.clip(felt @ np.where(table[:, column], 0, against), 0, 1)
     return share
