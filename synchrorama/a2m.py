@@ -221,7 +221,7 @@ class A2M(ModelMixin, ConfigMixin):
     def _mouth(
         self, lips: dict[str, Tensor], expressiveness: float, articulation: float, acting: Acting | None
     ) -> np.ndarray:
-        """The lip decoder's answer, shut where it must be, on the face that is acted: (T, 52).
+        """The lip decoder's answer, shut where it must be, and the face that is acted: (T, 52).
 
         It needs no gate for silence and noise, through which the decoder has learned to stay at rest; a gate cuts into
         soft speech and costs lip sync.
@@ -232,17 +232,18 @@ class A2M(ModelMixin, ConfigMixin):
         gain = expressiveness / np.clip(expressiveness, 0.5, 1.6) * np.clip(expressiveness, 0.5, 1.6) ** 0.5
         opening = 1.0 if acting is None else acting.opening[:, None]
         blendshapes[:, MOUTH_AND_JAW] = np.clip(coefficients * (_AMPLITUDE * gain) * opening, 0, 1)
-        gap_gain = self.lip_gap_gain.float().cpu().numpy()
-        lowest = np.zeros_like(blendshapes)
-        if acting is not None:  # before closures: a wrinkled nose lifts the upper lip too
-            blendshapes = add_with_same_gap(blendshapes, acting.blendshapes, gap_gain)
-            lowest = np.minimum(acting.blendshapes, 0)
         phones = lips["phones"][1].softmax(-1)
         heard = torch.stack([phones[:, list(group)].sum(1) for group in (_BILABIALS, _LABIODENTALS)], 1)
         score = (torch.sigmoid(lips["closures"][1]) * heard).sqrt().float().cpu().numpy()
         shut, teeth = (closure_amount(column, _PEAK[1] ** articulation * _PEAK[0]) for column in score.T)
+        gap_gain = self.lip_gap_gain.float().cpu().numpy()
         blendshapes = touch_teeth(blendshapes, teeth * (1 - shut), gap_gain)
-        return np.clip(shut_lips(blendshapes, shut, gap_gain), lowest, MAX_COEFFICIENTS)
+        blendshapes = np.clip(shut_lips(blendshapes, shut, gap_gain), 0, 1)
+        if acting is None:
+            return blendshapes
+        # Lips stay as far apart, or shut, as speech has them.
+        blendshapes = add_with_same_gap(blendshapes, acting.blendshapes, gap_gain)
+        return np.clip(blendshapes, np.minimum(acting.blendshapes, 0), MAX_COEFFICIENTS)
 
     @staticmethod
     def _add_upper_face(blendshapes: np.ndarray, face: np.ndarray, blinks: np.ndarray) -> None:

@@ -31,9 +31,9 @@ _POSTURE = {
 }
 _LOWERED_GAZE = 0.22  # eyeLookDown of sadness
 _POSTURE_SECONDS = 0.6
-_RANGE, _OPENING, _BLINKS = 0.35, 0.12, 0.4  # logarithms of the gains at an arousal of 1
+_RANGE, _OPENING, _BLINKS = 0.35, 0.05, 0.4  # logarithms of the gains at an arousal of 1
 _QUICKER, _SLOW_FRAMES = 0.35, 10.0
-_JAW_GAIN = 1.0  # how much wider a speaking mouth opens per unit of an expression's jawOpen
+_JAW_GAIN = 0.08  # how much wider a speaking mouth opens per unit of an expression's jawOpen
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,7 @@ def act(
     sadness = felt * track.probabilities[:, EMOTION_INDEX["sad"]]
 
     jaw = BLENDSHAPE_INDEX["jawOpen"]
-    # Calm voices hardly open the mouth less: speech must still be seen.
-    opening = np.exp(_OPENING * np.where(arousal < 0, 0.3 * arousal, arousal)) + _JAW_GAIN * expression[:, jaw]
+    opening = np.exp(_OPENING * arousal) + _JAW_GAIN * expression[:, jaw]
     expression[:, jaw] = 0
     for side in ("Left", "Right"):
         expression[:, BLENDSHAPE_INDEX["eyeLookDown" + side]] += _LOWERED_GAZE * _slowly(sadness)
