@@ -7,6 +7,7 @@ GRADIO_SERVER_NAME and GRADIO_SERVER_PORT choose where it listens.
 from __future__ import annotations
 
 import contextlib
+import html
 import queue
 import tempfile
 import threading
@@ -134,6 +135,11 @@ def _settings(random_seed: bool, given: dict[str, Any]) -> GenerationSettings:
     return GenerationSettings(**values, max_seconds=LONGEST_RECORDING)
 
 
+def _shown_settings(values: tuple[Any, ...]) -> GenerationSettings:
+    """Settings of the values of all components in the order of SETTINGS, with the seed that is shown."""
+    return _settings(False, dict(zip(SETTINGS, values, strict=True)))
+
+
 def _served(component: gr.Video, path: Path) -> str:
     """The file in gradio's own cache, which is emptied on schedule; no visitor's file stays elsewhere."""
     return component.move_resource_to_block_cache(str(path))
@@ -194,8 +200,7 @@ def listen(photo: str | None, recording: str | None, *values: Any) -> Iterator[t
 
     def work() -> None:
         try:
-            settings = _settings(False, dict(zip(SETTINGS, values, strict=True)))
-            told.put(pipeline.analyze(photo or None, recording, settings, said=told.put))
+            told.put(pipeline.analyze(photo or None, recording, _shown_settings(values), said=told.put))
         except InputError as error:
             told.put(error)
         except Exception:
@@ -206,7 +211,7 @@ def listen(photo: str | None, recording: str | None, *values: Any) -> Iterator[t
     while isinstance(found := told.get(), str):
         yield gr.update(placeholder=found), gr.skip()
     if isinstance(found, InputError):
-        yield gr.update(placeholder=""), f"<p>{timeline.html.escape(str(found))}</p>"
+        yield gr.update(placeholder=""), f"<p>{html.escape(str(found))}</p>"
         return
     heard = gr.skip() if found.transcript.typed else gr.update(placeholder=found.transcript.text or "(no words)")
     yield heard, timeline.svg(found)
@@ -225,7 +230,7 @@ def preview_frame(photo: str | None, recording: str | None, *values: Any) -> np.
     if not photo or not recording:
         return None
     try:
-        result = pipeline(photo, recording, _settings(False, dict(zip(SETTINGS, values, strict=True))))
+        result = pipeline(photo, recording, _shown_settings(values))
         return result.frame(result.moment)
     except InputError as error:
         raise gr.Error(str(error), print_exception=False) from None
@@ -236,7 +241,7 @@ def preview_clip(photo: str | None, recording: str | None, *values: Any) -> str 
     if not photo or not recording:
         return None
     try:
-        result = pipeline(photo, recording, _settings(False, dict(zip(SETTINGS, values, strict=True))))
+        result = pipeline(photo, recording, _shown_settings(values))
         with tempfile.TemporaryDirectory() as folder:
             excerpt = result.excerpt(result.moment - CLIP_FRAMES // 2, CLIP_FRAMES)
             return _served(clip, excerpt.save(Path(folder) / "preview.mp4"))

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from synchrorama.blendshapes import BLENDSHAPE_INDEX, BLENDSHAPE_NAMES
+from synchrorama.blendshapes import BLENDSHAPE_INDEX
 from synchrorama.emotion.categories import EMOTION_INDEX
 from synchrorama.emotion.embedding import EmotionTrack
-from synchrorama.emotion.expressions import KEPT, express
+from synchrorama.emotion.expressions import express, kept_expression
 from synchrorama.motion import FPS
 from synchrorama.scene import ScenePlan
 
@@ -95,8 +95,7 @@ def act(
     for side in ("Left", "Right"):
         expression[:, BLENDSHAPE_INDEX["eyeLookDown" + side]] += _LOWERED_GAZE * _slowly(sadness)
     held_back = plan.suppressed(frames)
-    own = np.where([name.startswith(KEPT) for name in BLENDSHAPE_NAMES], np.clip(photo, 0, 1), 0)
-    expression = expression * (1 - held_back) - own * held_back
+    expression = expression * (1 - held_back) - kept_expression(photo) * held_back
 
     postures = np.zeros((len(EMOTION_INDEX), 4))
     for emotion, posture in _POSTURE.items():

@@ -45,6 +45,15 @@ BLENDSHAPE_NAMES: tuple[str, ...] = (
 """Apple ARKit's names, in the column order of Live Link Face."""
 
 BLENDSHAPE_INDEX: dict[str, int] = {name: i for i, name in enumerate(BLENDSHAPE_NAMES)}
+
+
+def columns_of(shape: str) -> list[int]:
+    """The columns of a blendshape; a name without a side, such as ``mouthSmile``, stands for left and right."""
+    if shape in BLENDSHAPE_INDEX:
+        return [BLENDSHAPE_INDEX[shape]]
+    return [BLENDSHAPE_INDEX[shape + side] for side in ("Left", "Right")]
+
+
 MOUTH_AND_JAW: tuple[int, ...] = tuple(
     i for i, name in enumerate(BLENDSHAPE_NAMES) if name.startswith(("jaw", "mouth"))
 )

@@ -7,6 +7,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,27 +18,31 @@ T = TypeVar("T")
 class ContentCache:
     """The last ``size`` results of a computation.
 
-    Safe for threads; two that ask for the same at once may both compute it, and get equal results. What raises is not
-    kept.
+    Safe for threads: of those that ask for the same at once, one computes it and the others wait. What raises is not
+    kept; whoever waited for it meets the same exception.
     """
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._results: OrderedDict[Any, Any] = OrderedDict()
+        self._results: OrderedDict[Any, Future] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, key: Any, make: Callable[[], T]) -> T:
-        """The result for ``key``, made now if it is not kept."""
+        """The result for ``key``, made now if it is neither kept nor being made."""
         with self._lock:
-            if key in self._results:
-                self._results.move_to_end(key)
-                return self._results[key]
-        result = make()
-        with self._lock:
-            self._results[key] = result
+            known = self._results.get(key)
+            result = self._results.setdefault(key, Future())
+            self._results.move_to_end(key)
             while len(self._results) > self._size:
                 self._results.popitem(last=False)
-        return result
+        if known is None:
+            try:
+                result.set_result(make())
+            except BaseException as error:
+                with self._lock:
+                    self._results.pop(key, None)
+                result.set_exception(error)
+        return result.result()
 
 
 def content_key(source: Any) -> str:

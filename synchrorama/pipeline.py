@@ -176,8 +176,7 @@ class SynchroRaMaPipeline:
             emotion, acting = embedding.chosen(_NEUTRAL, len(motion)), None
         else:
             with work.stage("Hearing the emotion"):
-                frames = recording.frame_count
-                emotion = self._emotion(recording, settings, renderer.expression, frames, work.warnings)
+                emotion = self._emotion(recording, settings, renderer.expression, work.warnings)
                 scene = self._scene(settings, work.warnings)
             with work.stage("Composing the motion"):
                 acting = act(
@@ -233,13 +232,12 @@ class SynchroRaMaPipeline:
         analysis = self.look(photo, speech, settings)
         settings, recording = analysis.settings, analysis.recording
         if recording is not None:
-            frames = recording.frame_count
             analysis.transcript = self.transcribe(recording, settings, said)
-            analysis.sentiment = self.sentiment(analysis.transcript, frames)
+            analysis.sentiment = self.sentiment(analysis.transcript, recording.frame_count)
             expression = np.zeros(52, np.float32)
             if analysis.portrait is not None:
                 expression = self._renderer(analysis.portrait).expression
-            analysis.emotion = self._emotion(recording, settings, expression, frames, analysis.warnings)
+            analysis.emotion = self._emotion(recording, settings, expression, analysis.warnings)
         self._scene(settings, analysis.warnings)
         analysis.warnings = list(dict.fromkeys(analysis.warnings))
         return analysis
@@ -318,17 +316,16 @@ class SynchroRaMaPipeline:
 
     def _emotion(
         self,
-        recording: Speech | None,
+        recording: Speech,
         settings: GenerationSettings,
         photo_expression: np.ndarray,
-        frames: int,
         warnings: list[str],
     ) -> EmotionTrack:
         """Z_emo: what the user chose, or what words, voice and photo say."""
         from .emotion.expressions import photo_emotion
 
-        mode = settings.emotion_mode
-        if settings.emotion_strength == 0 or (mode == "speech" and recording is None):
+        mode, frames = settings.emotion_mode, recording.frame_count
+        if settings.emotion_strength == 0:
             return embedding.chosen(_NEUTRAL, frames)
         if mode == "emotion":
             return embedding.chosen(parse_emotion(settings.emotion), frames)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from synchrorama.blendshapes import BLENDSHAPE_INDEX, BLENDSHAPE_NAMES, MAX_COEFFICIENTS, MOUTH_AND_JAW
+from synchrorama.blendshapes import BLENDSHAPE_INDEX, BLENDSHAPE_NAMES, MAX_COEFFICIENTS, columns_of
 from synchrorama.emotion.categories import EMOTION_INDEX, EMOTIONS
 from synchrorama.emotion.embedding import EmotionTrack, with_neutral
 from synchrorama.motion import FPS
@@ -66,7 +66,8 @@ def emotion_table() -> np.ndarray:
     for emotion, units in EMFACS.items():
         for unit, intensity in units.items():
             for shape, gain in ACTION_UNITS[unit].items():
-                table[EMOTION_INDEX[emotion], _columns(shape, emotion in ONE_SIDED)] += intensity * gain
+                shown = columns_of(shape)[:1] if emotion in ONE_SIDED else columns_of(shape)
+                table[EMOTION_INDEX[emotion], shown] += intensity * gain
     return table
 
 
@@ -98,7 +99,7 @@ def express(
     shown = (felt * lively[:, None]) @ (emotion_table() * _sides(generator))
     shown = _within_reach(shown)
 
-    kept = _kept(photo)
+    kept = kept_expression(photo)
     # Shown and kept join like independent chances, so that a smiling photo smiles more but never twice.
     shown = np.where(kept > 0, shown * (1 - kept), shown)
     # The corners of a photographed smile are dark; drawn together they would look like an open mouth. Sadness draws
@@ -116,7 +117,7 @@ def photo_emotion(photo: np.ndarray) -> np.ndarray:
 
     Only the mouth is read: how high somebody's brows sit at rest says nothing about how they feel.
     """
-    smile, frown = (float(np.mean([photo[c] for c in _columns(name)])) for name in ("mouthSmile", "mouthFrown"))
+    smile, frown = (float(np.mean([photo[c] for c in columns_of(name)])) for name in ("mouthSmile", "mouthFrown"))
     felt = np.zeros(len(EMOTIONS))
     felt[EMOTION_INDEX["happy"]] = 0.9 * np.clip((smile - 0.2) / 0.4, 0, 1)
     felt[EMOTION_INDEX["sad"]] = 0.5 * np.clip((frown - smile - 0.35) / 0.4, 0, 1)
@@ -128,12 +129,6 @@ def accents(loudness: np.ndarray) -> np.ndarray:
     peaks = gaussian_filter1d(loudness, 2.0, mode="nearest") - gaussian_filter1d(loudness, 12.0, mode="nearest")
     height = max(float(np.percentile(peaks, 95)), 0.05)
     return gaussian_filter1d(np.clip(peaks / height, 0, 1), 1.5, mode="nearest")
-
-
-def _columns(shape: str, left_only: bool = False) -> list[int]:
-    if shape in BLENDSHAPE_INDEX:
-        return [BLENDSHAPE_INDEX[shape]]
-    return [BLENDSHAPE_INDEX[shape + side] for side in (("Left",) if left_only else ("Left", "Right"))]
 
 
 def _eased(felt: np.ndarray) -> np.ndarray:
@@ -165,17 +160,13 @@ def _within_reach(shown: np.ndarray) -> np.ndarray:
     return np.minimum(shown, knee) + (most - knee) * (1 - np.exp(-beyond / (most - knee)))
 
 
-def _kept(photo: np.ndarray) -> np.ndarray:
+def kept_expression(photo: np.ndarray) -> np.ndarray:
     """(52,) what the renderer keeps of the photo's expression while the mouth speaks."""
     return np.where([name.startswith(KEPT) for name in BLENDSHAPE_NAMES], np.clip(photo, 0, 1), 0)
 
 
 def _giving_way(felt: np.ndarray) -> np.ndarray:
     """(T, 8) → (T, 52) share of the photo's own smile, frown or dimple that goes, since another emotion is shown."""
-    table = emotion_table() > 0
-    against = np.array([_OWN_MOUTH_GOES.get(name, 0.0) for name in EMOTIONS])
-    share = np.zeros((len(felt), len(BLENDSHAPE_NAMES)))
-    for column in MOUTH_AND_JAW:
-        if BLENDSHAPE_NAMES[column].startswith(KEPT):
-            share[:, column] = np.clip(felt @ np.where(table[:, column], 0, against), 0, 1)
-    return share
+    against = np.array([_OWN_MOUTH_GOES.get(name, 0.0) for name in EMOTIONS])[:, None]
+    goes = np.where(emotion_table() > 0, 0, against) * [name.startswith(KEPT) for name in BLENDSHAPE_NAMES]
+    return np.clip(felt @ goes, 0, 1)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from synchrorama.blendshapes import BLENDSHAPE_INDEX, BLENDSHAPE_NAMES
+from synchrorama.blendshapes import BLENDSHAPE_NAMES, columns_of
 from synchrorama.motion import FPS, Motion, set_gaze
 
 MAX_STAGES = 4
@@ -104,7 +104,7 @@ class ScenePlan:
                 size = amount * (1 + 0.05 * float(np.clip(generator.normal(), -2, 2)))
                 eased = _moments(on) if action.brief else _eased(on, _EASE)
                 for shape, value in action.shapes.items():
-                    for column in _columns(shape):
+                    for column in columns_of(shape):
                         # the lids take no less than all, lest shut eyes stand open a crack
                         most = min(1.0, amount) * value if shape.startswith("eyeBlink") else size * value
                         blendshapes[:, column] += _eased(on, _GAZE_EASE) * most if shape == "eyeBlink" else eased * most
@@ -137,7 +137,7 @@ class ScenePlan:
             for name, amount in stage.items():
                 if amount < 0:
                     for shape in ACTIONS[name].shapes:
-                        for column in _columns(shape):
+                        for column in columns_of(shape):
                             held[:, column] = np.maximum(held[:, column], _eased(on, _EASE))
         return held
 
@@ -182,12 +182,6 @@ def resolve(mentions: list[tuple[str, float]]) -> tuple[Stage, list[str]]:
 def spoken(action: str) -> str:
     """The name of an action in words."""
     return action.replace("_", " ")
-
-
-def _columns(shape: str) -> list[int]:
-    if shape in BLENDSHAPE_INDEX:
-        return [BLENDSHAPE_INDEX[shape]]
-    return [BLENDSHAPE_INDEX[shape + side] for side in ("Left", "Right")]
 
 
 def _eased(on: np.ndarray, seconds: float) -> np.ndarray:

@@ -117,7 +117,7 @@ def _lab(rgb: np.ndarray) -> np.ndarray:
 
 
 def _like_skin(lab: np.ndarray, skin: np.ndarray) -> bool:
-    """Whether a colour may be this face's skin in other light: its chroma and hue, at most a third darker."""
+    """Whether a colour may be this face's skin in other light: its chroma and hue, somewhat darker or lighter."""
     return bool(np.hypot(*(lab - skin)[1:]) < _SKIN_CHROMA and -_SKIN_LIGHTNESS < lab[0] - skin[0] < _SKIN_LIGHTNESS)
 
 
