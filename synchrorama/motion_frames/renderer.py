@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from synchrorama.blendshapes import BLENDSHAPE_INDEX, FACE_HEIGHT_CM, MotionSpace, mouth_width
-from synchrorama.face_topology import EYE_OUTER_CORNERS, FACE_OVAL, LEFT_IRIS, MESH_LANDMARKS, RIGHT_IRIS
+from synchrorama.face_topology import EYE_OUTER_CORNERS, FACE_OVAL, LEFT_IRIS, LIP_COLUMNS, MESH_LANDMARKS, RIGHT_IRIS
 from synchrorama.motion import Motion, gaze, rotation_matrix, rotation_vector
-from synchrorama.motion_frames.deformation import FaceDeformer
+from synchrorama.motion_frames.deformation import SUBNASALE, FaceDeformer
 from synchrorama.motion_frames.drawing import polygon_mask, region_around, smoothstep
 from synchrorama.motion_frames.eyes import Eye
 from synchrorama.motion_frames.matte import split_layers
@@ -31,7 +32,37 @@ FACE_IN_FRONT = 2.0  # pixels that the face is nearer than what surrounds it
 EXPRESSION_REACH = 2.2  # cm around the face that expressions pull along
 OPEN_MOUTH = 0.12  # cm of opening from which the photo counts as showing the inside of the mouth
 KEPT_CORNER = 0.12  # share of the width of an open mouth at each end where its inside is kept
+LOWER_FACE_CM = 1.8  # from the base of the nose down to the middle between lower lids and chin
 BACKGROUND_DEPTH = -3.0  # canonical cm: where hair, ears and neck are taken to be
+
+
+@dataclass(frozen=True)
+class MotionFrame:
+    """One frame of the moved photo.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        mouth: (M, 2) float32, the pixels around the opening between the lips, in order.
+        lower_face: (2,) pixel x, y of the middle of the lower face as the head pose alone puts it.
+        pixels_per_cm: size of the head in the picture.
+    """
+
+    image: np.ndarray
+    mouth: np.ndarray
+    lower_face: np.ndarray
+    pixels_per_cm: float
+
+
+@dataclass(frozen=True)
+class _Posed:
+    """What a frame shows: shape (468, 3) in cm, coefficients (52,), cm between the lips, and the head pose."""
+
+    shape: np.ndarray
+    blendshapes: np.ndarray
+    opening: float
+    scale: float
+    rotation: np.ndarray
+    translation: np.ndarray
 
 
 class MotionFrameRenderer:
@@ -57,7 +88,7 @@ class MotionFrameRenderer:
         )
         opacity, self._background = split_layers(photo, landmarks)
         shape = self._on_the_person(shape, opacity)
-        self._landmarks = landmarks
+        self._landmarks, self._space = landmarks, space
         self._deformer = FaceDeformer(shape, self.expression, space)
         self._shape = shape
 
@@ -68,6 +99,12 @@ class MotionFrameRenderer:
         double, opacity = (_double_resolution(picture) for picture in (skin, opacity))
         self._layers = np.dstack([double, opacity])
 
+        self.photo_frame = MotionFrame(
+            photo, source[self._mesh.mouth, :2].astype(np.float32), *self._whereabouts(
+                self._scale, self._rotation, self._translation
+            )
+        )  # fmt: skip
+        """The photo itself as a frame."""
         loops = self._mesh.eyes
         self._eyes = (
             Eye(photo, landmarks, source[loops[0], :2], RIGHT_IRIS, left=False),
@@ -200,24 +237,49 @@ class MotionFrameRenderer:
         return np.column_stack([xy, z]) @ self._rotation
 
     def render(self, blendshapes: np.ndarray, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
+        """The picture of ``frame``, (H, W, 3) uint8 RGB."""
+        return self.frame(blendshapes, rotation, translation).image
+
+    def frame(self, blendshapes: np.ndarray, rotation: np.ndarray, translation: np.ndarray) -> MotionFrame:
         """One frame.
 
         Args:
             blendshapes: (52,) see ``Motion``.
             rotation: (3,) pitch, yaw, roll in radians relative to the photo.
             translation: (3,) in face heights relative to the photo.
-
-        Returns:
-            (H, W, 3) uint8 RGB.
         """
         blendshapes = np.asarray(blendshapes, np.float64)
-        shape = self._deformer(blendshapes)
-        turn = rotation_matrix(self._limited(rotation)) @ self._rotation
         shift = np.asarray(translation, np.float64)
-        scale = self._scale * float(np.exp(np.clip(shift[2], -0.25, 0.25)))
-        place = self._translation + np.array([shift[0], shift[1], 0.0]) * FACE_HEIGHT_CM * self._scale
+        return self._draw(
+            _Posed(
+                shape=self._deformer(blendshapes),
+                blendshapes=blendshapes,
+                opening=float(self._deformer.intended_lip_gaps(blendshapes).max()),
+                scale=self._scale * float(np.exp(np.clip(shift[2], -0.25, 0.25))),
+                rotation=rotation_matrix(self._limited(rotation)) @ self._rotation,
+                translation=self._translation + np.array([shift[0], shift[1], 0.0]) * FACE_HEIGHT_CM * self._scale,
+            )
+        )
 
-        coarse = self._project(shape, scale, turn, place)
+    def frame_of(self, landmarks: np.ndarray, blendshapes: np.ndarray) -> MotionFrame:
+        """The photo in the very shape and place of landmarks (478, 3) that were tracked on a picture of its person.
+
+        Pixel by pixel it can be compared with that picture: what differs is what a warp cannot show. ``blendshapes``
+        (52,) are those of the picture; they move gaze and tongue, which landmarks do not tell.
+        """
+        canonical = self._space.canonicalize(np.asarray(landmarks, np.float64)[None])
+        shape = canonical.shapes[0, :MESH_LANDMARKS]
+        gaps = [shape[upper[0], 1] - shape[lower[0], 1] for upper, lower in LIP_COLUMNS]
+        return self._draw(
+            _Posed(
+                shape, np.asarray(blendshapes, np.float64), max(0.0, float(max(gaps))),
+                float(canonical.scale[0]), canonical.rotation[0], canonical.translation[0],
+            )
+        )  # fmt: skip
+
+    def _draw(self, posed: _Posed) -> MotionFrame:
+        scale, turn, place = posed.scale, posed.rotation, posed.translation
+        coarse = self._project(posed.shape, scale, turn, place)
         rigid = self._project(self._shape, scale, turn, place)
         refine = self._mesh.refine
         face = refine @ coarse.astype(np.float32)
@@ -239,13 +301,18 @@ class MotionFrameRenderer:
 
         for eye, loop in zip(self._eyes, self._mesh.eyes, strict=True):
             rigid_loop = refine[loop] @ rigid
-            closure = float(np.clip(blendshapes[BLENDSHAPE_INDEX["eyeBlink" + eye.side]], 0, 1))
-            eye.draw(frame, face[loop, :2], rigid_loop[:, :2], face[:, :2], closure, gaze(blendshapes))
-        opening = float(self._deformer.intended_lip_gaps(blendshapes).max())
+            closure = float(np.clip(posed.blendshapes[BLENDSHAPE_INDEX["eyeBlink" + eye.side]], 0, 1))
+            eye.draw(frame, face[loop, :2], rigid_loop[:, :2], face[:, :2], closure, gaze(posed.blendshapes))
+        mouth = face[self._mesh.mouth, :2]
         self._mouth.draw(
-            frame, face[self._mesh.mouth, :2], shape, blendshapes, opening, scale, turn, place, self._landmarks
+            frame, mouth, posed.shape, posed.blendshapes, posed.opening, scale, turn, place, self._landmarks
         )
-        return frame
+        return MotionFrame(frame, mouth, *self._whereabouts(scale, turn, place))
+
+    def _whereabouts(self, scale: float, rotation: np.ndarray, translation: np.ndarray) -> tuple[np.ndarray, float]:
+        """The pixel in the middle of the lower face, and pixels per cm of a face of standard size."""
+        middle = self._shape[SUBNASALE] - [0, LOWER_FACE_CM * self._deformer.size, 0]
+        return self._project(middle, scale, rotation, translation)[:2], scale * self._deformer.size
 
     def _limited(self, rotation: np.ndarray) -> np.ndarray:
         """Rotation (3,) within what the photo can show: a head that is turned already turns away less."""

@@ -1,0 +1,95 @@
+"""Where the diffusion stage works: a square around the lower face that goes along with the head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from synchrorama.motion_frames import MotionFrame
+
+REGION_CM = 13.0  # side: from the lower lids to below the chin, and a little beyond both cheeks
+FEATHER = 0.14  # share of the side over which the result fades into the motion frame
+
+
+@dataclass(frozen=True)
+class FaceRegion:
+    """The place of the square in one frame.
+
+    Attributes:
+        to_region: float64 (2, 3), similarity from pixels of the frame to pixels of the region, without rotation.
+        size: side of the region in pixels of its own.
+    """
+
+    to_region: np.ndarray
+    size: int
+
+    @classmethod
+    def of(cls, frame: MotionFrame, size: int) -> FaceRegion:
+        """The square of a motion frame: it follows the head, not the mouth, and grows as the head comes closer."""
+        scale = size / (REGION_CM * frame.pixels_per_cm)
+        x, y = frame.lower_face
+        return cls(np.array([[scale, 0, size / 2 - 0.5 - scale * x], [0, scale, size / 2 - 0.5 - scale * y]]), size)
+
+    def cut(self, image: np.ndarray) -> np.ndarray:
+        """(H, W, …) uint8 → (size, size, …); beyond the border the picture goes on with its last pixels."""
+        matrix, scale = self.to_region, self.to_region[0, 0]
+        if scale < 0.7:  # bilinear lookups alone would skip pixels
+            half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+            return FaceRegion(matrix @ [[2, 0, 0.5], [0, 2, 0.5], [0, 0, 1]], self.size).cut(half)
+        return cv2.warpAffine(
+            image, matrix, (self.size, self.size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+
+    def mouth(self, loop: np.ndarray, cells: int) -> np.ndarray:
+        """(cells, cells) float32 in [0, 1]: how much of each cell of the region lies between the lips.
+
+        Args:
+            loop: (M, 2) pixels of the frame around the mouth opening.
+        """
+        finer = 8 * cells
+        points = (loop @ self.to_region[:, :2].T + self.to_region[:, 2] + 0.5) * (finer / self.size) - 0.5
+        mask = np.zeros((finer, finer), np.uint8)
+        cv2.fillPoly(mask, [np.rint(points * 16).astype(np.int32)], 255, lineType=cv2.LINE_AA, shift=4)
+        return cv2.resize(mask, (cells, cells), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+
+    def spread(self, field: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, tuple[slice, slice]]:
+        """A field over the region brought to the pixels of the frame.
+
+        Args:
+            field: (cells, cells, C) float32.
+            shape: of the frame, (H, W, …).
+
+        Returns:
+            The field (h, w, C) on the part of the frame that the region covers, and that part (rows, columns).
+        """
+        cells = field.shape[0]
+        inverse = cv2.invertAffineTransform(self.to_region)
+        low = np.floor(inverse @ [-0.5, -0.5, 1]).astype(int)
+        high = np.ceil(inverse @ [self.size - 0.5, self.size - 0.5, 1]).astype(int) + 1
+        low, high = np.clip(low, 0, shape[1::-1]), np.clip(high, 0, shape[1::-1])
+        width, height = (int(length) for length in high - low)
+        if width <= 0 or height <= 0:
+            return np.zeros((0, 0, field.shape[2]), np.float32), (slice(0, 0), slice(0, 0))
+        ratio = cells / self.size
+        to_cells = np.array([[ratio, 0, ratio / 2 - 0.5], [0, ratio, ratio / 2 - 0.5]]) @ [
+            *self.to_region.tolist(), [0, 0, 1],
+        ]  # fmt: skip
+        to_cells[:, 2] += to_cells[:, :2] @ low
+        spread = cv2.warpAffine(
+            field,
+            to_cells,
+            (width, height),
+            flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        return spread, (slice(low[1], high[1]), slice(low[0], high[0]))
+
+
+def feather(cells: int) -> np.ndarray:
+    """(cells, cells) float32: 1 inside the region, falling smoothly to 0 at its border."""
+    place = (np.arange(cells) + 0.5) / cells
+    inside = np.clip(np.minimum(place, 1 - place) / FEATHER, 0, 1)
+    inside = inside * inside * (3 - 2 * inside)
+    return np.minimum(inside[:, None], inside[None]).astype(np.float32)
