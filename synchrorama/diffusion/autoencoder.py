@@ -1,0 +1,86 @@
+"""Pictures ↔ latents, given the motion frame: what diffusion paints on.
+
+Two codecs share one interface. ``LogGain`` has no weights: its latents say by how much each small cell is brighter than
+the motion frame, so zeros are the motion frame itself, and its sharpness stays whatever is painted. ``KLAutoencoder``
+wraps Stable Diffusion's autoencoder, whose latents are the picture.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Codec(Protocol):
+    """Pictures (N, 3, P·H, P·W) in [-1, 1] ↔ latents (N, C, H, W)."""
+
+    def encode(self, pictures: Tensor, motion: Tensor) -> Tensor:
+        """Latents of pictures whose motion frames are ``motion``, of the same shape."""
+
+    def decode(self, latents: Tensor, motion: Tensor) -> Tensor:
+        """The reverse."""
+
+    def encode_reference(self, photo: Tensor) -> Tensor:
+        """What ReferenceNet sees of a photo (N, 3, P·H, P·W)."""
+
+
+class LogGain:
+    """Logarithm of the brightness of cells relative to the motion frame, per colour.
+
+    y = (w + e) · exp(up(g)) - e, with pictures w, y from -1 to 1 and e a little above 1, so that black can still be
+    lightened; the latents are g times ``SCALE``, which brings them near unit variance.
+    """
+
+    LIFT = 1.06
+    SCALE = 4.0
+    LIMIT = 1.5  # of g: a factor of four and a half
+
+    def __init__(self, pixels: int = 4) -> None:
+        """``pixels``: side of a cell."""
+        self.pixels = pixels
+
+    def encode(self, pictures: Tensor, motion: Tensor) -> Tensor:
+        there, here = (F.avg_pool2d(x, self.pixels) + self.LIFT for x in (pictures, motion))
+        return torch.log(there / here).clamp(-self.LIMIT, self.LIMIT) * self.SCALE
+
+    def decode(self, latents: Tensor, motion: Tensor) -> Tensor:
+        gain = self.gain(latents)
+        gain = F.interpolate(gain, scale_factor=self.pixels, mode="bicubic", align_corners=False)
+        return ((motion + self.LIFT) * gain.exp() - self.LIFT).clamp(-1, 1)
+
+    def gain(self, latents: Tensor) -> Tensor:
+        """Latents → g, which no sampler can drive beyond what training knew."""
+        return (latents / self.SCALE).clamp(-self.LIMIT, self.LIMIT)
+
+    def encode_reference(self, photo: Tensor) -> Tensor:
+        """The pixels of each cell as channels."""
+        return F.pixel_unshuffle(photo, self.pixels)
+
+
+class KLAutoencoder:
+    """diffusers' ``AutoencoderKL``; the motion frame plays no part in it.
+
+    Args:
+        autoencoder: such as sd-vae-ft-mse.
+    """
+
+    def __init__(self, autoencoder: object) -> None:
+        self.autoencoder = autoencoder
+
+    def encode(self, pictures: Tensor, motion: Tensor) -> Tensor:
+        return self.encode_reference(pictures)
+
+    def decode(self, latents: Tensor, motion: Tensor) -> Tensor:
+        # One frame at a time: decoding takes far more memory than anything else.
+        pictures = [self.autoencoder.decode(each[None]).sample for each in latents / self._scale]
+        return torch.cat(pictures).clamp(-1, 1)
+
+    def encode_reference(self, photo: Tensor) -> Tensor:
+        return self.autoencoder.encode(photo).latent_dist.mode() * self._scale
+
+    @property
+    def _scale(self) -> float:
+        return self.autoencoder.config.scaling_factor
