@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from synchrorama.face_detection import warp
 from synchrorama.motion_frames import MotionFrame
 
 REGION_CM = 13.0  # side: from the lower lids to below the chin, and a little beyond both cheeks
@@ -34,13 +35,7 @@ class FaceRegion:
 
     def cut(self, image: np.ndarray) -> np.ndarray:
         """(H, W, …) uint8 → (size, size, …); beyond the border the picture goes on with its last pixels."""
-        matrix, scale = self.to_region, self.to_region[0, 0]
-        if scale < 0.7:  # bilinear lookups alone would skip pixels
-            half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-            return FaceRegion(matrix @ [[2, 0, 0.5], [0, 2, 0.5], [0, 0, 1]], self.size).cut(half)
-        return cv2.warpAffine(
-            image, matrix, (self.size, self.size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
+        return warp(image, self.to_region, self.size)
 
     def mouth(self, loop: np.ndarray, cells: int) -> np.ndarray:
         """(cells, cells) float32 in [0, 1]: how much of each cell of the region lies between the lips.

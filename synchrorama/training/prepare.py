@@ -1,7 +1,8 @@
-"""Prepare training data: ``python -m synchrorama prepare basis | track | speech``.
+"""Prepare training data: ``python -m synchrorama prepare basis | track | speech | pairs``.
 
-``track`` and ``speech`` write one ``.npz`` per clip or utterance and can be interrupted and resumed; ``basis`` fits the
-motion space. A table with the columns file, split, identity and shippable says what may train shipped weights.
+``track``, ``speech`` and ``pairs`` write one ``.npz`` per clip, utterance or photo and can be interrupted and resumed;
+``basis`` fits the motion space. A table with the columns file, split, identity and shippable says what may train
+shipped weights.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from synchrorama.audio import SAMPLE_RATE, log_mel, loudness
-from synchrorama.blendshapes import BLENDSHAPE_INDEX
+from synchrorama.blendshapes import BLENDSHAPE_INDEX, MotionSpace
 from synchrorama.errors import InputError
 from synchrorama.media import read_speech
 from synchrorama.tracking import track_video
-from synchrorama.training import basis, corpus
+from synchrorama.training import basis, corpus, pairs
 from synchrorama.training.phones import PHONE_INDEX, guess_phones
+
+_VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -37,6 +40,14 @@ def main(argv: list[str] | None = None) -> None:
     speech.add_argument("--synthetic", type=int, default=480, help="synthetic utterances per synthesiser")
     speech.add_argument("-o", "--output", type=Path, default=Path("prepared/speech"))
 
+    pair = commands.add_parser("pairs", help="videos and photos of faces → motion frames beside what they should show")
+    pair.add_argument("sources", type=Path, nargs="+", help="video and photo files, or folders of them")
+    pair.add_argument("--tracks", type=Path, default=Path("prepared/clips"), help="what ``track`` made of the videos")
+    pair.add_argument("--manifest", type=Path, help="use its shippable rows among the sources only")
+    pair.add_argument("--photos", type=int, default=4, help="frames of each video that serve as its photo")
+    pair.add_argument("--space", type=Path, default=Path("checkpoints/mini/motion_space"))
+    pair.add_argument("-o", "--output", type=Path, default=Path("prepared/pairs"))
+
     fit = commands.add_parser("basis", help="fit the 52-shape basis of the motion space")
     fit.add_argument("videos", type=Path, nargs="+", help="video files, or folders of them")
     fit.add_argument("--face-model", type=Path, required=True, help="ict_facekit.npz")
@@ -47,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     fit.add_argument("-o", "--output", type=Path, default=Path("checkpoints/mini/motion_space"))
 
     options = parser.parse_args(argv)
-    {"track": _track, "speech": _speech, "basis": _basis}[options.command](options)
+    {"track": _track, "speech": _speech, "pairs": _pairs, "basis": _basis}[options.command](options)
 
 
 def prepare_clip(video: Path, row: dict[str, str]) -> dict[str, np.ndarray]:
@@ -78,7 +89,7 @@ def prepare_clip(video: Path, row: dict[str, str]) -> dict[str, np.ndarray]:
 def _track(options: argparse.Namespace) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     rows = _manifest(options.manifest)
-    for video in _files(options.videos, (".mp4", ".mov", ".mkv", ".webm", ".avi")):
+    for video in _files(options.videos, _VIDEOS):
         row = _row(rows, video)
         target = options.output / f"{row.get('split', 'train')}__{video.stem}.npz"
         if target.exists():
@@ -99,8 +110,33 @@ def _speech(options: argparse.Namespace) -> None:
     print(f"{count} utterances in {options.output}")
 
 
+def _pairs(options: argparse.Namespace) -> None:
+    space = MotionSpace.from_pretrained(options.space)
+    options.output.mkdir(parents=True, exist_ok=True)
+    rows = _manifest(options.manifest)
+    for number, source in enumerate(_files(options.sources, (*_VIDEOS, ".jpg", ".jpeg", ".png", ".webp"))):
+        row = _row(rows, source)
+        split, identity = row.get("split", "train"), row.get("identity", source.stem)
+        target = options.output / f"{split}__{identity}__{source.stem}.npz"
+        if target.exists() or (rows and row.get("shippable") != "True"):
+            continue
+        if source.suffix.lower() in _VIDEOS:
+            tracked = options.tracks / f"{split}__{source.stem}.npz"
+            if not tracked.exists():
+                raise InputError(f"{source.name} has no track in {options.tracks}; run prepare track on it first.")
+            with np.load(tracked, allow_pickle=False) as file:
+                made = pairs.clip_pairs(source, dict(file), space, options.photos, seed=number)
+        else:
+            made = pairs.still_pairs(source, space)
+        if made is None:
+            print(f"{source.name}: no face that can be used", flush=True)
+            continue
+        _write(target, made.arrays())
+        print(f"{target.name}: {len(made)} sequences", flush=True)
+
+
 def _basis(options: argparse.Namespace) -> None:
-    videos = _files(options.videos, (".mp4", ".mov", ".mkv", ".webm", ".avi"))
+    videos = _files(options.videos, _VIDEOS)
     if options.manifest:
         rows = _manifest(options.manifest)
         videos = [video for video in videos if _may_train(_row(rows, video))]
