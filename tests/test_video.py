@@ -255,6 +255,7 @@ WRITER = """
     if mode == "limit":
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs without it
     speech = read_speech(sound)
     random = np.random.default_rng(0)
     try:
