@@ -188,7 +188,7 @@ def test_a_smiling_photo_keeps_its_smile_while_speaking(renderer, space) -> None
     speaking = renderer._deformer(coefficients(jawOpen=0.3))
     bare = MotionFrameRenderer.__new__(MotionFrameRenderer)  # the same mouth with nothing of the photo kept
     bare._deformer = type(renderer._deformer)(renderer._shape, renderer.expression, space)
-    bare._deformer._expression = np.zeros(52)
+    bare._deformer.kept_expression = np.zeros(52)
     assert mouth_width(speaking) > mouth_width(bare._deformer(coefficients(jawOpen=0.3))) + 0.05
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import write_wav
 
 from synchrorama.__main__ import main as command_line
 from synchrorama.blendshapes import BLENDSHAPE_INDEX, MotionSpace
@@ -34,7 +35,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, space: MotionSpace) -> Pa
     blendshapes[:, BLENDSHAPE_INDEX["jawOpen"]] = 0.5 * np.sin(np.arange(T) * np.pi / 12) ** 2
     motion = Motion(blendshapes, np.zeros((T, 3)), np.zeros((T, 3)))
     sound = 0.1 * np.random.default_rng(0).standard_normal(T * SPEECH_SAMPLE_RATE // 25).astype(np.float32)
-    _write_wav(folder / "sound.wav", sound)
+    write_wav(folder / "sound.wav", sound)
     speech = Speech(sound, len(sound) / SPEECH_SAMPLE_RATE, folder / "sound.wav")
     (folder / "sources").mkdir()
     with VideoWriter(folder / "sources" / "talker.mp4", 512, 512, speech) as video:
@@ -45,14 +46,6 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, space: MotionSpace) -> Pa
     command_line(["prepare", "track", sources, "-o", tracks])
     command_line(["prepare", "pairs", sources, "--tracks", tracks, "--photos", "2", "-o", str(folder / "pairs")])
     return folder
-
-
-def _write_wav(path: Path, samples: np.ndarray) -> None:
-    import wave
-
-    with wave.open(str(path), "wb") as file:
-        file.setparams((1, 2, SPEECH_SAMPLE_RATE, 0, "NONE", ""))
-        file.writeframes((samples * 32767).astype("<i2").tobytes())
 
 
 def _load(path: Path) -> Pairs:

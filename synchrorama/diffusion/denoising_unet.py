@@ -21,8 +21,6 @@ class DenoisingUNet(UNetTrunk):
     temporal attention. ``condition_widths`` adds cross-attentions to further tokens, such as those of Z_emo and C_t.
     """
 
-    _supports_gradient_checkpointing = True
-
     @register_to_config
     def __init__(
         self,

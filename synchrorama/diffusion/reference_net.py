@@ -31,8 +31,6 @@ class ReferenceNet(UNetTrunk):
     With the default configuration it takes the tensors of Stable Diffusion 1.5's UNet but for its output head.
     """
 
-    _supports_gradient_checkpointing = True
-
     @register_to_config
     def __init__(
         self,

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from synchrorama.face_detection import warp
+from synchrorama.face_detection import compose, warp
 from synchrorama.motion_frames import MotionFrame
+from synchrorama.motion_frames.drawing import polygon_mask, smoothstep
 
 REGION_CM = 13.0  # side: from the lower lids to below the chin, and a little beyond both cheeks
 FEATHER = 0.14  # share of the side over which the result fades into the motion frame
@@ -45,8 +46,7 @@ class FaceRegion:
         """
         finer = 8 * cells
         points = (loop @ self.to_region[:, :2].T + self.to_region[:, 2] + 0.5) * (finer / self.size) - 0.5
-        mask = np.zeros((finer, finer), np.uint8)
-        cv2.fillPoly(mask, [np.rint(points * 16).astype(np.int32)], 255, lineType=cv2.LINE_AA, shift=4)
+        mask = polygon_mask(points, (finer, finer))
         return cv2.resize(mask, (cells, cells), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
     def spread(self, field: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, tuple[slice, slice]]:
@@ -68,9 +68,7 @@ class FaceRegion:
         if width <= 0 or height <= 0:
             return np.zeros((0, 0, field.shape[2]), np.float32), (slice(0, 0), slice(0, 0))
         ratio = cells / self.size
-        to_cells = np.array([[ratio, 0, ratio / 2 - 0.5], [0, ratio, ratio / 2 - 0.5]]) @ [
-            *self.to_region.tolist(), [0, 0, 1],
-        ]  # fmt: skip
+        to_cells = compose(np.array([[ratio, 0, ratio / 2 - 0.5], [0, ratio, ratio / 2 - 0.5]]), self.to_region)
         to_cells[:, 2] += to_cells[:, :2] @ low
         spread = cv2.warpAffine(
             field,
@@ -85,6 +83,5 @@ class FaceRegion:
 def feather(cells: int) -> np.ndarray:
     """(cells, cells) float32: 1 inside the region, falling smoothly to 0 at its border."""
     place = (np.arange(cells) + 0.5) / cells
-    inside = np.clip(np.minimum(place, 1 - place) / FEATHER, 0, 1)
-    inside = inside * inside * (3 - 2 * inside)
+    inside = smoothstep(np.minimum(place, 1 - place) / FEATHER)
     return np.minimum(inside[:, None], inside[None]).astype(np.float32)

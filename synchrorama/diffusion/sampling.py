@@ -1,6 +1,6 @@
 """From noise to latents with any diffusers scheduler: guidance, few steps, clips that overlap.
 
-Everything here is a plain function; the networks come in as a function of latents, timestep and what it is told.
+No network is known here: they come in as a function of latents, timestep and what it is told.
 """
 
 from __future__ import annotations

@@ -22,6 +22,8 @@ class UNetTrunk(ModelMixin, ConfigMixin):
         attention: what these are.
     """
 
+    _supports_gradient_checkpointing = True
+
     def _build(
         self,
         widths: Sequence[int],

@@ -73,7 +73,8 @@ class FaceDeformer:
         self.photo_shut = 1 - float(smoothstep((self.photo_opening - SHUT_BELOW) / (OPEN_ABOVE - SHUT_BELOW)))
         """0 when the lips are open in the photo … 1 when they are shut."""
         # Lips that are shut in the photo also show how this person's relaxed mouth looks, pressed or crooked.
-        self._expression = np.where(expressive, self._photo, 0)
+        self.kept_expression = np.where(expressive, self._photo, 0)
+        """(52,) what stays of the photo's expression while the mouth speaks."""
         self._relaxed = np.where(expressive, 0, self._photo) * self.photo_shut
         self._shut_gaps = SHUT_LIPS_OVERLAP + self.photo_shut * (photo_gaps - SHUT_LIPS_OVERLAP)
         self._gap_basis = self.size * (space.basis[:, self._upper_rim, 1] - space.basis[:, self._lower_rim, 1])
@@ -97,7 +98,7 @@ class FaceDeformer:
         rounding = float(smoothstep((rounding - ROUND_FROM) / (ROUND_AT - ROUND_FROM)))
         shut = 1 - float(smoothstep(gaps.max() / OPEN_ABOVE))
         softened = (1 - ROUNDING_SOFTENS * rounding) * (1 - CLOSING_SOFTENS * shut * (1 - self.photo_shut))
-        own = softened * self._expression + (1 - rounding) * shut * self._relaxed
+        own = softened * self.kept_expression + (1 - rounding) * shut * self._relaxed
         wanted = np.minimum(blendshapes + own, np.maximum(blendshapes, MAX_COEFFICIENT))
         shape = self.shape + ((wanted - self._photo) @ self._basis).reshape(-1, 3)
 

@@ -90,6 +90,8 @@ class MotionFrameRenderer:
         shape = self._on_the_person(shape, opacity)
         self._landmarks, self._space = landmarks, space
         self._deformer = FaceDeformer(shape, self.expression, space)
+        self.kept_expression = self._deformer.kept_expression
+        """(52,) what of it stays while the person speaks: it is added to the coefficients that are asked for."""
         self._shape = shape
 
         self._mesh = build_face_mesh(space.triangles)

@@ -1,6 +1,6 @@
 """What the diffusion stage learns from: motion frames beside the real pictures that they should have looked like.
 
-    python -m synchrorama prepare pairs VIDEOS --tracks prepared/clips --stills PHOTOS -o prepared/pairs
+    python -m synchrorama prepare pairs VIDEOS PHOTOS --tracks prepared/clips -o prepared/pairs
 
 From a video one frame becomes the photo, and it is rendered in the shape of the landmarks of others: pixel by pixel,
 what differs then is what a warp cannot show. A still photo serves as well: its expression is removed by the renderer
@@ -16,14 +16,13 @@ import cv2
 import numpy as np
 
 from synchrorama.audio import HOPS_PER_FRAME
-from synchrorama.blendshapes import MotionSpace, columns_of
+from synchrorama.blendshapes import MotionSpace
 from synchrorama.diffusion.region import FaceRegion
 from synchrorama.errors import InputError
 from synchrorama.face import Portrait, find_portrait
 from synchrorama.face_detection import mesh_landmarks, transform, warp
 from synchrorama.media import read_photo
 from synchrorama.motion_frames import MotionFrameRenderer
-from synchrorama.motion_frames.deformation import KEPT_EXPRESSION
 from synchrorama.tracking import LandmarkTrack, track_motion
 
 REGION_SIZE = 128
@@ -108,13 +107,10 @@ def still_pairs(photo: Path, space: MotionSpace) -> Pairs | None:
     except InputError:
         return None
     shown = MotionFrameRenderer(portrait.crop, portrait.landmarks, space)
-    kept = np.zeros(len(shown.expression))
-    for column in (column for name in KEPT_EXPRESSION for column in columns_of(name)):
-        kept[column] = shown.expression[column]
     parts = []
     for share in (1.0, 0.5):
         # The renderer adds what it keeps of the photo's expression, so that is taken off first.
-        removed = shown.render((1 - share) * shown.expression - kept, np.zeros(3), np.zeros(3))
+        removed = shown.render((1 - share) * shown.expression - shown.kept_expression, np.zeros(3), np.zeros(3))
         landmarks = mesh_landmarks(removed)
         if landmarks is None:
             continue
