@@ -12,6 +12,8 @@ SAMPLE_RATE = 16_000
 MEL_BANDS = 80
 HOP = SAMPLE_RATE // 100  # 10 ms
 HOPS_PER_FRAME = SAMPLE_RATE // FPS // HOP  # 4 mel columns for one video frame
+SOUND_CONTEXT = 2  # frames before and after one whose sound the diffusion stage hears with it
+SOUND_COLUMNS = (2 * SOUND_CONTEXT + 1) * HOPS_PER_FRAME
 _WINDOW, _FFT = 400, 512
 _PIECE = 2000  # hops that are transformed at once: memory does not grow with the length of the recording
 _LEVEL = 0.3  # the 99th percentile of |sample| after normalisation
@@ -45,6 +47,15 @@ def log_mel(speech: np.ndarray) -> np.ndarray:
         power = np.abs(np.fft.rfft(windows * _window())) ** 2
         mel[start:stop] = np.log(power @ _mel_filters().T + _FLOOR)
     return mel
+
+
+def sound_around(mel: np.ndarray, frames: range) -> np.ndarray:
+    """(4T, 80) log-mel → (len(frames), 20, 80): the columns of each frame and of its neighbours, silence beyond."""
+    first = (np.array(frames) - SOUND_CONTEXT) * HOPS_PER_FRAME
+    columns = first[:, None] + np.arange(SOUND_COLUMNS)
+    inside = (columns >= 0) & (columns < len(mel))
+    floor = mel.min() if len(mel) else 0
+    return np.where(inside[..., None], mel[columns * inside], mel.dtype.type(floor))
 
 
 def loudness(speech: np.ndarray) -> np.ndarray:

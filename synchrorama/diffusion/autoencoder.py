@@ -26,6 +26,9 @@ class Codec(Protocol):
     def encode_reference(self, photo: Tensor) -> Tensor:
         """What ReferenceNet sees of a photo (N, 3, P·H, P·W)."""
 
+    def preview(self, latents: Tensor, motion: Tensor) -> Tensor:
+        """Small pictures (N, 3, H, W) in [-1, 1] that cost next to nothing, to be looked at between steps."""
+
 
 class LogGain:
     """Logarithm of the brightness of cells relative to the motion frame, per colour.
@@ -59,6 +62,17 @@ class LogGain:
         """The pixels of each cell as channels."""
         return F.pixel_unshuffle(photo, self.pixels)
 
+    def preview(self, latents: Tensor, motion: Tensor) -> Tensor:
+        mean = F.avg_pool2d(motion, self.pixels) + self.LIFT
+        return (mean * self.gain(latents).exp() - self.LIFT).clamp(-1, 1)
+
+
+# What each of Stable Diffusion 1's four latent channels adds to red, green and blue (Kevin Turner, 2022, "Decoding
+# latents to RGB without upscaling", discuss.huggingface.co/t/23204).
+_LATENT_COLOURS = (
+    (0.298, 0.207, 0.208), (0.187, 0.286, 0.173), (-0.158, 0.189, 0.264), (-0.184, -0.271, -0.473),
+)  # fmt: skip
+
 
 class KLAutoencoder:
     """diffusers' ``AutoencoderKL``; the motion frame plays no part in it.
@@ -80,6 +94,9 @@ class KLAutoencoder:
 
     def encode_reference(self, photo: Tensor) -> Tensor:
         return self.autoencoder.encode(photo).latent_dist.mode() * self._scale
+
+    def preview(self, latents: Tensor, motion: Tensor) -> Tensor:
+        return torch.einsum("lc,nlhw->nchw", latents.new_tensor(_LATENT_COLOURS), latents).clamp(-1, 1)
 
     @property
     def _scale(self) -> float:

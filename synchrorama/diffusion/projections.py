@@ -56,7 +56,7 @@ class ConditionProjection(nn.Module):
 
     def forward(self, condition: Tensor) -> Tensor:
         tokens = self.proj(condition).unflatten(-1, (self.tokens, -1))
-        size = tokens.square().mean(-1, keepdim=True).sqrt()
+        size = (tokens.square().mean(-1, keepdim=True) + 1e-8).sqrt()  # a root has no slope at zero
         return tokens / (1 + size) * self.scale
 
 

@@ -6,13 +6,17 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
 
 from synchrorama.face_detection import compose, warp
 from synchrorama.motion_frames import MotionFrame
 from synchrorama.motion_frames.drawing import polygon_mask, smoothstep
 
 REGION_CM = 13.0  # side: from the lower lids to below the chin, and a little beyond both cheeks
+REGION_SIZE = 128  # pixels of a side, as the small profile sees it
 FEATHER = 0.14  # share of the side over which the result fades into the motion frame
+_REACH = 9  # cells; of ``painted``
 
 
 @dataclass(frozen=True)
@@ -85,3 +89,20 @@ def feather(cells: int) -> np.ndarray:
     place = (np.arange(cells) + 0.5) / cells
     inside = smoothstep(np.minimum(place, 1 - place) / FEATHER)
     return np.minimum(inside[:, None], inside[None]).astype(np.float32)
+
+
+def painted(mouth: Tensor) -> Tensor:
+    """Where the small profile changes the motion frame: the mouth and what is near it, fading out softly.
+
+    Beyond, what it learns from a few dozen faces is worse than the motion frame, whose pixels are the photo's own.
+
+    Args:
+        mouth: (N, 1, H, W) in [0, 1], how much of each cell lies between the lips.
+
+    Returns:
+        The same shape, in [0, 1]; 0 everywhere while the lips are shut.
+    """
+    near = F.max_pool2d(mouth, _REACH, 1, _REACH // 2)
+    for _ in range(2):
+        near = F.avg_pool2d(near, _REACH, 1, _REACH // 2, count_include_pad=False)
+    return near

@@ -15,9 +15,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from synchrorama.audio import HOPS_PER_FRAME
+from synchrorama.audio import MEL_BANDS, SOUND_COLUMNS, sound_around
 from synchrorama.blendshapes import MotionSpace
-from synchrorama.diffusion.region import FaceRegion
+from synchrorama.diffusion.region import REGION_SIZE, FaceRegion
 from synchrorama.errors import InputError
 from synchrorama.face import Portrait, find_portrait
 from synchrorama.face_detection import mesh_landmarks, transform, warp
@@ -25,10 +25,8 @@ from synchrorama.media import read_photo
 from synchrorama.motion_frames import MotionFrameRenderer
 from synchrorama.tracking import LandmarkTrack, track_motion
 
-REGION_SIZE = 128
 CELLS = 32
 FRAMES = 8  # of one sequence
-AUDIO_CONTEXT = 2  # frames of sound before and after each frame
 MAX_TURN = np.radians(25)  # between photo and target; beyond, a warp shows too little to learn from
 MAX_FRAMES = 320  # of one clip
 
@@ -78,7 +76,7 @@ def clip_pairs(video: Path, track: dict[str, np.ndarray], space: MotionSpace, ph
     landmarks = track["landmarks"][:frames].astype(np.float64)
     motion = track_motion(LandmarkTrack(landmarks, track["found"][:frames], 1, 1), space)
     rotations = space.canonicalize(landmarks).rotation
-    mel = _sound_around(track["mel"].astype(np.float32), frames)
+    mel = sound_around(track["mel"].astype(np.float16), range(frames))
     gap = np.linalg.norm(landmarks[:, 13] - landmarks[:, 14], axis=1)
     shut = np.argsort(gap)[: max(5, frames // 4)]
     chosen = [int(generator.choice(shut)) for _ in range(photos - 1)] + [int(generator.integers(frames))]
@@ -117,7 +115,7 @@ def still_pairs(photo: Path, space: MotionSpace) -> Pairs | None:
         source = Portrait(removed, removed, landmarks, np.eye(2, 3), (), 0, ())
         renderer = MotionFrameRenderer(removed, landmarks, space)
         pair = _pair(renderer, source, portrait.crop, portrait.landmarks, shown.expression)
-        silence = np.zeros((1, (2 * AUDIO_CONTEXT + 1) * HOPS_PER_FRAME, 80), np.float16)
+        silence = np.zeros((1, SOUND_COLUMNS, MEL_BANDS), np.float16)
         parts.append(_sequence(renderer, [pair]) | {"mel": silence, "voiced": np.array(False)})
     return Pairs.stack(parts) if parts else None
 
@@ -144,16 +142,6 @@ def _pair(
 def _sequence(renderer: MotionFrameRenderer, pairs: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     reference = FaceRegion.of(renderer.photo_frame, REGION_SIZE).cut(renderer.photo_frame.image)
     return {name: np.stack([pair[name] for pair in pairs]) for name in pairs[0]} | {"reference": reference}
-
-
-def _sound_around(mel: np.ndarray, frames: int) -> np.ndarray:
-    """(4T, 80) → (frames, 20, 80): the columns of each frame and of its neighbours, silence beyond the ends."""
-    hops = HOPS_PER_FRAME
-    needed = (frames + 2 * AUDIO_CONTEXT) * hops
-    floor = float(mel.min()) if len(mel) else 0.0
-    padded = np.full((max(needed, len(mel) + 2 * AUDIO_CONTEXT * hops), mel.shape[1]), floor, np.float16)
-    padded[AUDIO_CONTEXT * hops : AUDIO_CONTEXT * hops + len(mel)] = mel
-    return np.stack([padded[t * hops : (t + 2 * AUDIO_CONTEXT + 1) * hops] for t in range(frames)])
 
 
 def _read_frames(video: Path, limit: int) -> list[np.ndarray]:

@@ -1,0 +1,83 @@
+"""One pass of the small profile's denoiser: what of a clip goes into which network, and what a pass may be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from synchrorama.diffusion.autoencoder import Codec
+from synchrorama.diffusion.denoising_unet import region_masks
+from synchrorama.diffusion.networks import DiffusionNetworks
+from synchrorama.diffusion.reference_net import ReferenceFeatures
+from synchrorama.diffusion.sampling import FULL, WITHOUT
+
+_SOUND_SCALE, _SOUND_LIMIT = 5.0, 3.0
+_LIP_REACH = 9  # cells around the mouth in which the sound is heard
+
+
+@dataclass(frozen=True)
+class ClipConditions:
+    """What is known about B clips of F frames; P pixels are a cell. Zeros mean that something is not told.
+
+    Attributes:
+        motion: (B, F, 3, P·H, P·W) in [-1, 1], the face region of the motion frames.
+        mouth: (B, F, 1, H, W) in [0, 1], how much of each cell lies between the lips.
+        sound: (B, F, 20, 80), log-mel around each frame (``audio.sound_around``).
+        emotion: (B, F, 24), Z_emo.
+        text: (B, F, 32), C_t.
+    """
+
+    motion: Tensor
+    mouth: Tensor
+    sound: Tensor
+    emotion: Tensor
+    text: Tensor
+
+    def told(self, told: str) -> ClipConditions:
+        """As much of it as a pass of ``guidance_passes`` may know: the pictures always."""
+        if told == FULL:
+            return self
+        silenced = replace(self, emotion=self.emotion * 0, text=self.text * 0)
+        return replace(silenced, sound=self.sound * 0) if told == WITHOUT else silenced
+
+
+class Denoiser:
+    """The networks of a checkpoint and their codec, as functions of ``ClipConditions``.
+
+    Args:
+        networks: with audio, emotion and text projection and the motion frame guide.
+        codec: what the latents are.
+    """
+
+    def __init__(self, networks: DiffusionNetworks, codec: Codec) -> None:
+        self.networks = networks
+        self.codec = codec
+        self._levels = len(networks.denoising_unet.config.block_out_channels)
+
+    def features(self, reference: Tensor) -> ReferenceFeatures:
+        """What ReferenceNet reads off photos (B, 3, P·H, P·W); the same for all clips and steps."""
+        return self.networks.reference_net(self.codec.encode_reference(reference))
+
+    def predict(
+        self, latents: Tensor, timestep: Tensor, clip: ClipConditions, features: ReferenceFeatures, told: str = FULL
+    ) -> Tensor:
+        """Noisy latents (B, C, F, H, W) at timesteps () or (B·F,), of 0 to 1000 → the flow, noise minus latents."""
+        clip, networks = clip.told(told), self.networks
+        batch, frames = clip.motion.shape[:2]
+        mouth = clip.mouth.flatten(0, 1)
+        guide = networks.motion_guide(clip.motion.flatten(0, 1), mouth).unflatten(0, (batch, frames)).transpose(1, 2)
+        lips = F.max_pool2d(mouth, _LIP_REACH, 1, _LIP_REACH // 2).unflatten(0, (batch, frames))[:, :, 0]
+        return networks.denoising_unet(
+            latents,
+            timestep,
+            features=features,
+            audio_tokens=networks.audio_projection((clip.sound / _SOUND_SCALE).clamp(-_SOUND_LIMIT, _SOUND_LIMIT)),
+            masks=region_masks({"lip": lips}, self._levels),
+            tokens={
+                "emotion": networks.emotion_projection(clip.emotion),
+                "text": networks.text_projection(clip.text),
+            },
+            guide=guide,
+        )

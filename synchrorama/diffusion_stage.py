@@ -1,0 +1,245 @@
+"""The paper's second stage in a generation: motion frames in, frames whose mouths are painted out, clip by clip.
+
+Each clip is denoised from the noised latents of its motion frames, under the features of the photo that ReferenceNet
+reads once, the sound, Z_emo and C_t. Clips overlap and fade into each other, and each is anchored to the photo, never
+to the clip before, so a video may be as long as it likes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
+from torch import Tensor
+
+from synchrorama.audio import MEL_BANDS, SOUND_COLUMNS, sound_around
+from synchrorama.diffusion import DiffusionNetworks
+from synchrorama.diffusion.autoencoder import LogGain
+from synchrorama.diffusion.checkpoint import load_strictly
+from synchrorama.diffusion.denoiser import ClipConditions, Denoiser
+from synchrorama.diffusion.region import REGION_SIZE, FaceRegion, feather, painted
+from synchrorama.diffusion.sampling import Sampler, blend, guidance_passes, guided, make_noise, overlapping
+from synchrorama.errors import InputError
+
+if TYPE_CHECKING:
+    from synchrorama.motion_frames import MotionFrame
+    from synchrorama.settings import GenerationSettings
+
+CLIP_FRAMES, OVERLAP = 8, 1
+SHARED_NOISE = 0.7
+_FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 1.0}
+SAMPLERS: dict[str, Callable[[], Any]] = {
+    "euler": FlowMatchEulerDiscreteScheduler,
+    "unipc": lambda: UniPCMultistepScheduler(**_FLOW),
+    "dpm++": lambda: DPMSolverMultistepScheduler(**_FLOW),
+}
+"""What ``GenerationSettings.sampler`` may be: solvers of the flow's differential equation."""
+
+AfterStep = Callable[[int, int, Callable[[], np.ndarray]], None]
+"""Called as after_step(done, steps, look) after every step of every clip; look() → the clip as it is now,
+(F, H, W, 3) uint8 RGB, small. May raise to stop."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the networks are told about a video of T frames besides its pictures.
+
+    Attributes:
+        mel: (4T, 80) log-mel, or None for a silent video.
+        emotion: (T, 24), Z_emo.
+        text: (T, 32), C_t.
+    """
+
+    mel: np.ndarray | None
+    emotion: np.ndarray
+    text: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.emotion)
+
+    def sound(self, frames: range) -> np.ndarray:
+        """(len(frames), 20, 80)."""
+        if self.mel is None:
+            return np.zeros((len(frames), SOUND_COLUMNS, MEL_BANDS), np.float32)
+        return sound_around(self.mel, frames)
+
+
+class DiffusionStage:
+    """The trained networks at work.
+
+    Args:
+        networks: of the small profile: their latents are gains of brightness (``LogGain``) in the face region.
+    """
+
+    def __init__(self, networks: DiffusionNetworks) -> None:
+        self.networks = networks.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.codec = LogGain(networks.config.parts["motion_guide"]["pixels"])
+        self._denoiser = Denoiser(networks, self.codec)
+
+    @classmethod
+    def from_pretrained(cls, folder: Path) -> DiffusionStage:
+        """
+        Raises:
+            InputError: the folder does not hold these networks, whole; the sentence says what is wrong.
+        """
+        return cls(read_networks(folder))
+
+    def __call__(
+        self,
+        rendered: Iterable[MotionFrame],
+        photo: MotionFrame,
+        told: Told,
+        settings: GenerationSettings,
+        after_step: AfterStep | None = None,
+    ) -> Iterator[np.ndarray]:
+        """The T frames (H, W, 3) uint8 RGB, each when it is asked for; no more than a clip of them is held.
+
+        Args:
+            rendered: the T motion frames; they are taken as they are needed.
+            photo: the photo itself as a frame.
+            told: about the T frames.
+            settings: inference steps, guidance scale, strength, sampler, emotion strength and seed.
+            after_step: see ``AfterStep``.
+
+        Raises:
+            InputError: the memory does not suffice; the sentence names the settings that need less.
+        """
+        rendered, waiting = iter(rendered), deque()
+        cells = REGION_SIZE // self.codec.pixels
+        noises = make_noise((3, 1, cells, cells), torch.Generator().manual_seed(settings.seed or 0), SHARED_NOISE)
+        with _explained(), torch.inference_mode():
+            features = self._denoiser.features(_pictures([_region(photo)[1]]))
+
+        def clips() -> Iterator[tuple[range, Tensor]]:
+            held: deque[tuple[MotionFrame, Tensor, Tensor, Tensor]] = deque()
+            taken = 0
+            for span in overlapping(len(told), CLIP_FRAMES, OVERLAP):
+                for frame in islice(rendered, span.stop - taken):
+                    place, picture = _region(frame)
+                    mouth = torch.from_numpy(place.mouth(frame.mouth, cells))[None]
+                    mask = (painted(mouth[None])[0] * torch.from_numpy(feather(cells))).numpy()
+                    waiting.append((frame, place, mask))
+                    held.append((_pictures([picture])[0], mouth, next(noises)))
+                taken = span.stop
+                while len(held) > len(span):
+                    held.popleft()
+                motion, mouth, noise = (torch.stack(each)[None] for each in zip(*held, strict=True))
+                clip = ClipConditions(
+                    motion=motion,
+                    mouth=mouth,
+                    sound=torch.from_numpy(told.sound(span)).float()[None],
+                    emotion=torch.from_numpy(told.emotion[span.start : span.stop])[None],
+                    text=torch.from_numpy(told.text[span.start : span.stop])[None],
+                )
+                yield span, self._denoise(clip, noise[:, :, :, 0].transpose(1, 2), features, settings, after_step)
+
+        for latents in blend(clips()):
+            frame, place, mask = waiting.popleft()
+            with _explained():
+                yield self._paint(frame.image, place, (latents.numpy() * mask).transpose(1, 2, 0))
+
+    def _denoise(
+        self,
+        clip: ClipConditions,
+        noise: Tensor,
+        features: Any,
+        settings: GenerationSettings,
+        after_step: AfterStep | None,
+    ) -> Tensor:
+        """One clip → its latents (3, F, cells, cells)."""
+        motion = torch.zeros_like(noise)  # the motion frame is no gain at all
+        if not clip.mouth.any() and after_step is None:
+            return motion[0]  # nothing would be painted
+        passes = guidance_passes(settings.guidance_scale, settings.emotion_strength)
+        sampler = Sampler(SAMPLERS[settings.sampler](), settings.inference_steps, settings.diffusion_strength)
+
+        def predict(latents: Tensor, timestep: Tensor, told: str) -> Tensor:
+            return self._denoiser.predict(latents, timestep, clip, features, told)
+
+        def watch(done: int, steps: int, latents: Tensor) -> None:
+            if after_step is not None:
+                after_step(done, steps, lambda: _seen(self.codec.preview(latents[0].transpose(0, 1), clip.motion[0])))
+
+        with _explained(), torch.inference_mode():
+            return sampler(lambda x, t: guided(predict, x, t, passes), noise, motion, watch)[0]
+
+    def _paint(self, image: np.ndarray, place: FaceRegion, latents: np.ndarray) -> np.ndarray:
+        """The motion frame with the gains of its region; pixels stay its own where there is none."""
+        if not latents.any():
+            return image
+        gain = self.codec.gain(torch.from_numpy(latents)).numpy()
+        gain, part = place.spread(gain, image.shape)
+        result = image.copy()
+        lift = 127.5 * (self.codec.LIFT - 1)
+        result[part] = np.clip((image[part] + lift) * np.exp(gain) - lift + 0.5, 0, 255)
+        return result
+
+
+def read_networks(folder: Path) -> DiffusionNetworks:
+    """The networks of a checkpoint folder: config.json and safetensors.
+
+    Raises:
+        InputError: something of it is missing, damaged, not ours or pickled; the sentence says what.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    weights = folder / "diffusion_pytorch_model.safetensors"
+    again = f"fetch {folder.name} again"
+    if not weights.is_file():
+        if any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.ckpt")):
+            raise InputError(f"The weights in {folder.name} are pickled, which is not loaded; give safetensors.")
+        raise InputError(f"The folder {folder.name} lacks {weights.name}; {again}.")
+    try:
+        config = DiffusionNetworks.load_config(folder)
+        networks = DiffusionNetworks(config["parts"])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        problem = str(error).splitlines()[0][:200]
+        raise InputError(f"The config.json of {folder.name} does not describe the networks ({problem}).") from None
+    try:
+        tensors = load_file(weights)
+    except (SafetensorError, OSError, ValueError):
+        raise InputError(f"The file {weights.name} in {folder.name} is damaged; {again}.") from None
+    try:
+        load_strictly(networks, {name: tensor.float() for name, tensor in tensors.items()})
+    except ValueError as error:
+        raise InputError(f"{str(error).rstrip('.')}; {again}.") from None
+    return networks
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Too little memory, in words for the user; what was taken is free again by then."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
+            raise
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        raise InputError(
+            "There is not enough memory to paint the frames; set Diffusion strength to 0, or take the framing crop."
+        ) from None
+
+
+def _region(frame: MotionFrame) -> tuple[FaceRegion, np.ndarray]:
+    place = FaceRegion.of(frame, REGION_SIZE)
+    return place, place.cut(frame.image)
+
+
+def _pictures(regions: list[np.ndarray]) -> Tensor:
+    """(N, 3, size, size) in [-1, 1]."""
+    return torch.from_numpy(np.stack(regions)).movedim(-1, 1).float() / 127.5 - 1
+
+
+def _seen(pictures: Tensor) -> np.ndarray:
+    """(F, 3, H, W) in [-1, 1] → (F, H, W, 3) uint8."""
+    return ((pictures + 1) * 127.5).round().byte().movedim(1, -1).numpy()

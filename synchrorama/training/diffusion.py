@@ -1,0 +1,259 @@
+"""Train the diffusion stage: ``python -m synchrorama train diffusion --config configs/diffusion_mini.json``.
+
+Flow matching on the latents of real pictures, given the motion frames that should have looked like them. The run can
+be stopped at any time and goes on with ``--resume`` as if it had not been: what a step sees depends on its number.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers.training_utils import EMAModel
+from torch import Tensor, nn
+
+from synchrorama.diffusion import DiffusionNetworks
+from synchrorama.diffusion.autoencoder import LogGain
+from synchrorama.diffusion.denoiser import Denoiser
+from synchrorama.diffusion.region import painted
+from synchrorama.diffusion.sampling import Sampler
+from synchrorama.errors import InputError
+from synchrorama.scene import TextEncoder
+from synchrorama.training.losses import cell_weights, denoising_loss, reconstruction_loss
+from synchrorama.training.pair_batches import PairBatch, PairSequences
+from synchrorama.training.run_config import RunConfig
+
+_STATE = "state.pt"
+_LATE = (0.5, 1.3)  # mean and spread of the logit of t: most training where much is left to paint
+_LAST_RATE = 0.03
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m synchrorama train diffusion", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="JSON file with the settings of the run")
+    parser.add_argument("--resume", action="store_true", help="go on where the run of this config stopped")
+    options = parser.parse_args(argv)
+    train(RunConfig.from_file(options.config), options.resume)
+
+
+def train(config: RunConfig, resume: bool = False) -> dict[str, list[float]]:
+    """Run, or go on with, a training.
+
+    Returns:
+        Name of the loss → its value at each step that this call made.
+
+    Raises:
+        InputError: there is nothing to learn from, or nothing to go on with.
+    """
+    torch.set_num_threads(config.threads)
+    torch.set_flush_denormal(True)  # the smallest numbers of AdamW's moments would slow a CPU down
+    torch.manual_seed(config.seed)
+    text_encoder = TextEncoder.from_pretrained(config.checkpoints / "scene_encoder").eval()
+    sequences = PairSequences(config.pairs, "train", text_encoder)
+    shown = _development(config, text_encoder)
+    accelerator = Accelerator(
+        mixed_precision=config.mixed_precision, log_with="tensorboard", project_dir=str(config.run)
+    )
+    networks = DiffusionNetworks(config.networks)
+    if config.gradient_checkpointing:
+        networks.enable_gradient_checkpointing()
+    objective = Objective(networks, config)
+    optimiser = torch.optim.AdamW(networks.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+    average = EMAModel(networks.parameters(), decay=config.moving_average)
+    done = _restore(config, networks, optimiser, average) if resume else 0
+    objective.to(accelerator.device, memory_format=torch.channels_last)
+    average.to(accelerator.device)
+    objective, optimiser = accelerator.prepare(objective, optimiser)
+    accelerator.init_trackers("tensorboard")
+
+    history: dict[str, list[float]] = {}
+    since, started = done, time.time()
+    for step in range(done, config.steps):
+        # A step's number and its process decide what it sees.
+        generator = np.random.default_rng((config.seed, step, accelerator.process_index))
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(config, step)
+        terms = _step(config, objective, sequences, generator, step, accelerator)
+        accelerator.clip_grad_norm_(objective.parameters(), config.gradient_clip)
+        optimiser.step()
+        optimiser.zero_grad()
+        average.step(networks.parameters())
+        for name, value in terms.items():
+            history.setdefault(name, []).append(value)
+        step += 1
+        if step % config.log_every == 0 or step == config.steps:
+            means = {name: float(np.mean(values[since - step :])) for name, values in history.items()}
+            accelerator.log(means | {"learning_rate": learning_rate(config, step - 1)}, step=step)
+            speed = (step - since) / (time.time() - started)
+            told = " ".join(f"{name} {value:.4f}" for name, value in means.items())
+            accelerator.print(f"{step}/{config.steps} {told} ({speed:.2f} steps/s)", flush=True)
+            since, started = step, time.time()
+        if accelerator.is_main_process and (step % config.save_every == 0 or step == config.steps):
+            _save(config, step, networks, optimiser, average)
+            if shown and (step % config.pictures_every == 0 or step == config.steps):
+                sheet = _averaged(networks, average, lambda: contact_sheet(networks, shown, accelerator.device))
+                accelerator.get_tracker("tensorboard").log_images({"dev": sheet[None]}, step, dataformats="NHWC")
+    accelerator.end_training()
+    return history
+
+
+class Objective(nn.Module):
+    """A batch → the weighted losses that the config asks for."""
+
+    def __init__(self, networks: DiffusionNetworks, config: RunConfig) -> None:
+        super().__init__()
+        self.networks = networks
+        self.codec = LogGain(networks.config.parts["motion_guide"]["pixels"])
+        self.weights = {name: weight for name, weight in config.losses.items() if weight}
+
+    def forward(self, batch: PairBatch, noise: Tensor, t: Tensor) -> dict[str, Tensor]:
+        """
+        Args:
+            batch: of B clips of F frames.
+            noise: (B, 3, F, H, W), standard normal.
+            t: (B,) in [0, 1], how much of the noise there is.
+        """
+        denoiser, clip = Denoiser(self.networks, self.codec), batch.clip
+        frames = clip.motion.shape[1]
+        clean = self.codec.encode(batch.target.flatten(0, 1), clip.motion.flatten(0, 1))
+        clean = clean.unflatten(0, (-1, frames)).transpose(1, 2)
+        at = t[:, None, None, None, None]
+        noisy = (1 - at) * clean + at * noise
+        timestep = (1000 * t).repeat_interleave(frames)
+        flow = denoiser.predict(noisy, timestep, clip, denoiser.features(batch.reference)).float()
+        found = noisy - at * flow
+        weights = cell_weights(clip.mouth)
+        compute = {
+            "denoising": lambda: denoising_loss(flow, noise - clean, weights),
+            "reconstruction": lambda: reconstruction_loss(self.codec, found, batch.target, clip.motion, weights),
+        }
+        return {name: weight * compute[name]() for name, weight in self.weights.items()}
+
+
+def learning_rate(config: RunConfig, step: int) -> float:
+    """Of a step, counted from 0: up during the warm-up, then down in a line."""
+    return config.learning_rate * min(1, (step + 1) / config.warm_up) * max(_LAST_RATE, 1 - step / config.steps)
+
+
+@torch.no_grad()
+def contact_sheet(networks: DiffusionNetworks, examples: list[PairBatch], device: torch.device) -> np.ndarray:
+    """Photo | motion frame | result | real picture, a row for each example, in its frame with the widest mouth.
+
+    Returns:
+        (height, width, 3) uint8.
+    """
+    codec, rows = LogGain(networks.config.parts["motion_guide"]["pixels"]), []
+    denoiser = Denoiser(networks, codec)
+    for batch in examples:
+        clip = _on(batch, device).clip
+        frames = clip.motion.shape[1]
+        features = denoiser.features(batch.reference)
+        noise = torch.randn((1, 3, 1, *clip.mouth.shape[-2:]), generator=torch.Generator().manual_seed(0))
+        noise = noise.expand(-1, -1, frames, -1, -1).to(device)
+        latents = Sampler(FlowMatchEulerDiscreteScheduler(), steps=1)(
+            lambda x, t, clip=clip, features=features: denoiser.predict(x, t, clip, features), noise, noise * 0
+        )
+        latents = latents[0].transpose(0, 1) * painted(clip.mouth[0])
+        result = codec.decode(latents, clip.motion[0])
+        widest = int(clip.mouth[0].sum((1, 2, 3)).argmax())
+        row = [batch.reference[0].to(device), clip.motion[0, widest], result[widest], batch.target[0, widest].to(device)]
+        rows.append(torch.cat(row, 2))
+    sheet = torch.cat(rows, 1).movedim(0, -1)
+    return ((sheet + 1) * 127.5).clamp(0, 255).byte().cpu().numpy()
+
+
+def _step(
+    config: RunConfig,
+    objective: nn.Module,
+    sequences: PairSequences,
+    generator: np.random.Generator,
+    step: int,
+    accelerator: Accelerator,
+) -> dict[str, float]:
+    """Gradients of one step; the losses, averaged over its frames."""
+    frames = config.clip_frames[step % len(config.clip_frames)]
+    batches = sequences.draw(generator, frames, config.frames_per_step // frames, config.stills_per_step)
+    counts = [batch.clip.motion.shape[0] * batch.clip.motion.shape[1] for batch in batches]
+    sums: dict[str, float] = {}
+    for batch, count in zip(batches, counts, strict=True):
+        batch = _on(batch, accelerator.device)
+        noise, t = _noise(batch.clip.mouth.shape, generator, config)
+        terms = objective(batch, noise.to(accelerator.device), t.to(accelerator.device))
+        share = count / sum(counts)
+        accelerator.backward(sum(terms.values()) * share)
+        for name, term in terms.items():
+            sums[name] = sums.get(name, 0.0) + term.item() * share
+    return sums
+
+
+def _noise(mouth: tuple[int, ...], generator: np.random.Generator, config: RunConfig) -> tuple[Tensor, Tensor]:
+    """Noise (B, 3, F, H, W), partly common to the frames of a clip, and t (B,)."""
+    batch, frames, _, height, width = mouth
+    shared = generator.standard_normal((batch, 3, 1, height, width), np.float32)
+    own = generator.standard_normal((batch, 3, frames, height, width), np.float32)
+    noise = config.shared_noise**0.5 * shared + (1 - config.shared_noise) ** 0.5 * own
+    t = 1 / (1 + np.exp(-generator.normal(*_LATE, batch)))
+    t[generator.random(batch) < config.noise_only] = 1
+    return torch.from_numpy(noise), torch.from_numpy(t.astype(np.float32))
+
+
+def _on(batch: PairBatch, device: torch.device) -> PairBatch:
+    clip = type(batch.clip)(**{name: each.to(device) for name, each in vars(batch.clip).items()})
+    return PairBatch(clip, *(each.to(device) for each in (batch.reference, batch.target, batch.blendshapes)))
+
+
+def _development(config: RunConfig, text_encoder: TextEncoder) -> list[PairBatch]:
+    """What the pictures of the run show: a sequence of each person of the split dev; none where there is none."""
+    try:
+        return [batch for _, batch in PairSequences(config.pairs, "dev", text_encoder).examples()]
+    except InputError:
+        return []
+
+
+def _averaged(networks: DiffusionNetworks, average: EMAModel, work):  # noqa: ANN001, ANN202
+    """``work()`` while the networks hold their moving average."""
+    average.store(networks.parameters())
+    average.copy_to(networks.parameters())
+    try:
+        return work()
+    finally:
+        average.restore(networks.parameters())
+
+
+def _save(
+    config: RunConfig, step: int, networks: DiffusionNetworks, optimiser: torch.optim.Optimizer, average: EMAModel
+) -> None:
+    """The weights, and the state to go on from; each replaces the last when it is whole."""
+    config.run.mkdir(parents=True, exist_ok=True)
+    state = {
+        "step": step,
+        "networks": networks.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "average": average.state_dict(),
+    }
+    torch.save(state, config.run / f"{_STATE}.part")
+    (config.run / f"{_STATE}.part").replace(config.run / _STATE)
+    fresh = config.output.with_name(f"{config.output.name}.part")
+    _averaged(networks, average, lambda: networks.save_pretrained(fresh))
+    shutil.rmtree(config.output, ignore_errors=True)
+    fresh.replace(config.output)
+
+
+def _restore(
+    config: RunConfig, networks: DiffusionNetworks, optimiser: torch.optim.Optimizer, average: EMAModel
+) -> int:
+    """Load the state of the run; the steps that are done."""
+    path = config.run / _STATE
+    if not path.exists():
+        raise InputError(f"{config.run} holds no state to go on from; start without --resume.")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    networks.load_state_dict(state["networks"])
+    optimiser.load_state_dict(state["optimiser"])
+    average.load_state_dict(state["average"])
+    return state["step"]
