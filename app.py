@@ -21,7 +21,7 @@ with contextlib.suppress(ImportError):
 import gradio as gr
 import numpy as np
 
-from page_texts import CONSENT, CSS, NOTICE, TITLE
+from page_texts import CONSENT, CSS, NOTICE, TITLE, note, notes_on
 from synchrorama import Cancelled, GenerationSettings, InputError, SynchroRaMaPipeline, timeline
 from synchrorama.emotion.categories import EMOTIONS
 from synchrorama.settings import controls, defaults
@@ -75,6 +75,10 @@ def generate(
     photo_weight: float = 0.3,
     transcript: str = "",
     description: str = "",
+    inference_steps: int = 1,
+    guidance_scale: float = 1.0,
+    diffusion_strength: float = 1.0,
+    sampler: str = "euler",
     request: gr.Request = None,
     progress: gr.Progress = gr.Progress(),  # noqa: B008 - gradio finds it by this default
 ) -> tuple[str, int, str]:
@@ -105,6 +109,10 @@ def generate(
         photo_weight: how much the expression in the photo counts, 0 to 1.
         transcript: what is said; empty to have English recognised.
         description: what the person does, such as "smiles, then looks to the left and nods".
+        inference_steps: in how many steps diffusion paints the mouth, 1 to 50.
+        guidance_scale: how much what is painted follows the sound, 0 to 5.
+        diffusion_strength: how much diffusion may change the motion frames, 0 to 1.
+        sampler: "euler", "unipc" or "dpm++".
 
     Returns:
         The video (mp4), the seed that was used, and notes about what was seen.
@@ -124,7 +132,8 @@ def generate(
         raise gr.Error("Stopped.", title="Generation", print_exception=False) from None
     finally:
         running.pop(session, None)
-    return served, result.settings.seed, _notes(result.settings.seed, len(result) / 25, result.timings, result.warnings)
+    seed = result.settings.seed
+    return served, seed, notes_on(seed, len(result) / 25, result.timings, result.warnings)
 
 
 def _settings(random_seed: bool, given: dict[str, Any]) -> GenerationSettings:
@@ -163,17 +172,6 @@ def _shown(progress: gr.Progress) -> Callable[[str, int, int], None]:
     return show
 
 
-def _notes(seed: int, seconds: float, timings: dict[str, float], warnings: list[str]) -> str:
-    took = sum(timings.values())
-    lines = [f"{seconds:.1f} s of video in {took:.1f} s · seed {seed}", *map(_note, warnings)]
-    return "\n\n".join(lines)
-
-
-def _note(warning: str) -> str:
-    """A warning as Markdown; what a visitor wrote in it stays text."""
-    return "⚠ " + "".join("\\" + sign if sign in "\\`*_{}[]<>#|~$" else sign for sign in warning)
-
-
 # ---------------------------------------------------------------------------------------------- before the click
 
 
@@ -184,11 +182,11 @@ def look(photo: str | None, recording: str | None) -> str:
     try:
         seen = pipeline.look(photo, recording, GenerationSettings(max_seconds=LONGEST_RECORDING))
     except InputError as error:
-        return _note(str(error))
+        return note(str(error))
     faces = len(seen.portrait.faces)
     found = "One face" if faces == 1 else f"{faces} faces"
     lines = [f"{found}, {seen.recording.seconds:.1f} s of sound: about {seen.estimated_seconds:.0f} s to make."]
-    return "\n\n".join(lines + [_note(warning) for warning in seen.warnings])
+    return "\n\n".join(lines + [note(warning) for warning in seen.warnings])
 
 
 def listen(photo: str | None, recording: str | None, *values: Any) -> Iterator[tuple[Any, Any]]:
@@ -269,11 +267,11 @@ def _control(name: str, **options: Any) -> gr.Slider | gr.Number | gr.Radio | gr
     control, default = controls()[name], defaults()[name]
     options = {"label": control.label, "info": control.help, **options}
     if control.choices:
-        choices = [(word.replace("_", " ").capitalize(), word) for word in control.choices]
-        return gr.Radio(choices, value=default, **options)
+        words = options.pop("words", [word.replace("_", " ").capitalize() for word in control.choices])
+        return gr.Radio(list(zip(words, control.choices, strict=True)), value=default, **options)
     if control.kind is str:
         return gr.Textbox(default or "", **options)
-    if control.kind is int:
+    if control.optional:
         return gr.Number(
             default or 0, precision=0, minimum=control.minimum, maximum=control.maximum, **options
         )  # fmt: skip
@@ -340,12 +338,21 @@ with gr.Blocks(title="SynchroRaMa", analytics_enabled=False, delete_cache=(1800,
             expressiveness = _control("expressiveness")
             articulation = _control("articulation")
             face_index = _control("face_index")
+    gr.Markdown("## Diffusion")
+    with gr.Row(equal_height=False):
+        with gr.Column(min_width=280):
+            inference_steps = _control("inference_steps")
+            diffusion_strength = _control("diffusion_strength")
+        with gr.Column(min_width=280):
+            guidance_scale = _control("guidance_scale")
+            sampler = _control("sampler", words=["Euler", "UniPC", "DPM++"])
     components = {name: globals()[name] for name in controls() if name in globals()}
     SETTINGS = tuple(components)
     inputs = [
         photo, recording, seed, random_seed, head_motion, motion_diversity, blink_rate, expressiveness, articulation,
         framing, face_index, emotion_mode, emotion, valence, arousal, keyframes, emotion_strength, text_weight,
         voice_weight, valence_arousal_weight, photo_weight, transcript, description,
+        inference_steps, guidance_scale, diffusion_strength, sampler,
     ]  # fmt: skip
     outputs = [video, seed, notes]
     # Before the examples, which would take the endpoint's name.

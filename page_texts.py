@@ -27,3 +27,15 @@ CSS = """
 #timeline svg { width: 100%; height: auto; max-height: 420px; }
 td { overflow-wrap: anywhere; }
 """
+
+
+def notes_on(seed: int, seconds: float, timings: dict[str, float], warnings: list[str]) -> str:
+    """What is said under a finished video."""
+    took = sum(timings.values())
+    lines = [f"{seconds:.1f} s of video in {took:.1f} s · seed {seed}", *map(note, warnings)]
+    return "\n\n".join(lines)
+
+
+def note(warning: str) -> str:
+    """A warning as Markdown; what a visitor wrote in it stays text."""
+    return "⚠ " + "".join("\\" + sign if sign in "\\`*_{}[]<>#|~$" else sign for sign in warning)

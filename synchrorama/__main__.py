@@ -28,7 +28,7 @@ EMOTION_SETTINGS = (
 )  # fmt: skip
 FORWARDED = {
     "evaluate": "measure a finished video: lip sync, blinks, head motion, sharpness",
-    "train": "train a network: a2m, emotion, scene or sync",
+    "train": "train a network: a2m, diffusion, emotion, face_reader, scene or sync",
     "prepare": "make what the shipped weights were trained on: basis, track, ...",
 }
 
@@ -110,14 +110,21 @@ def _forward(command: str, rest: list[str]) -> int | None:
     name = rest[0] if rest else "nothing"
     if name == "a2m":
         from .training.a2m import main as train
+    elif name == "diffusion":
+        from .training.diffusion import main as train
     elif name == "emotion":
         from .training.emotion import main as train
+    elif name == "face_reader":
+        from .training.face_reader import main as train
     elif name == "scene":
         from .training.scene import main as train
     elif name == "sync":
         from .training.sync import main as train
     else:
-        raise InputError(f"There is no network called {name!r} to train; choose a2m, emotion, scene or sync.")
+        raise InputError(
+            f"There is no network called {name!r} to train; "
+            "choose a2m, diffusion, emotion, face_reader, scene or sync."
+        )
     return train(rest[1:])
 
 

@@ -24,14 +24,17 @@ if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
 
     from .acting import Acting
+    from .diffusion_stage import AfterStep, DiffusionStage, Told
     from .emotion.embedding import EmotionTrack
     from .face import PasteBack, Portrait
     from .media import Speech
-    from .motion_frames import MotionFrameRenderer
+    from .motion_frames import MotionFrame, MotionFrameRenderer
+    from .scene import SceneText
 
 Progress = Callable[[str, int, int], None]
 """Called as progress(stage, done, total): the stage in words for the user, and how much of it is done."""
 
+PREVIEW_SECONDS = 5
 _MOMENT_FRAMES = 6.0  # over which a moment is judged: a single strong frame is a blink
 
 
@@ -41,15 +44,20 @@ class Work:
 
     progress: Progress | None = None
     should_stop: Callable[[], bool] | None = None
+    after_step: AfterStep | None = None
     timings: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     def report(self, stage: str, done: int, total: int) -> None:
         """Tell the progress; raises Cancelled if the caller wants to stop."""
-        if self.should_stop is not None and self.should_stop():
-            raise Cancelled("The generation was stopped.")
+        self.check()
         if self.progress is not None:
             self.progress(stage, done, total)
+
+    def check(self) -> None:
+        """Raises Cancelled if the caller wants to stop."""
+        if self.should_stop is not None and self.should_stop():
+            raise Cancelled("The generation was stopped.")
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -71,6 +79,8 @@ class Result:
         settings: the controls, with the seed that was used.
         emotion: what the face expresses, T frames.
         acting: what emotion and scene added to the motion; None where the motion was given.
+        scene: what the description says, as C_t and as a plan.
+        diffusion: what paints the motion frames; None where they are shown as they are.
         start: the frame of the recording with which this begins.
     """
 
@@ -80,7 +90,9 @@ class Result:
     settings: GenerationSettings
     emotion: EmotionTrack
     acting: Acting | None
+    scene: SceneText = field(repr=False)
     renderer: MotionFrameRenderer = field(repr=False)
+    diffusion: DiffusionStage | None = field(repr=False)
     work: Work = field(repr=False)
     start: int = 0
 
@@ -121,32 +133,52 @@ class Result:
         """A quick look at ``frames`` frames from ``start`` on, with their sound, at half the size."""
         start = max(0, min(start, len(self) - frames))
         settings = replace(self.settings, preview=True)
-        return replace(self, motion=self.motion[start : start + frames], settings=settings, start=self.start + start)
+        motion = self.motion[start : start + frames]
+        return replace(self, motion=motion, settings=settings, diffusion=None, start=self.start + start)
 
     def __len__(self) -> int:
         return len(self.motion)
 
     def frame(self, index: int) -> np.ndarray:
-        """One frame, (height, width, 3) uint8 RGB, without those before it."""
-        return next(self._rendered(range(index, index + 1)))
+        """One motion frame, (height, width, 3) uint8 RGB, without those before it and without diffusion."""
+        return self._framed(next(self._rendered(range(index, index + 1))).image)
 
     @property
     def frames(self) -> Iterator[np.ndarray]:
-        """The T frames, (height, width, 3) uint8 RGB, each rendered when it is asked for; every use starts anew.
+        """The T frames, (height, width, 3) uint8 RGB, each made when it is asked for; every use starts anew.
 
         Raises Cancelled between frames if the caller of the pipeline wants to stop.
         """
-        yield from self._rendered(range(len(self)))
+        rendered = self._rendered(range(len(self)))
+        if self.diffusion is None:
+            pictures = (frame.image for frame in rendered)
+        else:
+            photo = self.renderer.photo_frame
+            pictures = self.diffusion(rendered, photo, self._told(), self.settings, self._between_steps)
+        yield from map(self._framed, pictures)
+        self.work.report("Rendering", len(self), len(self))
 
-    def _rendered(self, indices: range) -> Iterator[np.ndarray]:
+    def _rendered(self, indices: range) -> Iterator[MotionFrame]:
         motion = self.motion
         for done, t in enumerate(indices):
             self.work.report("Rendering", done, len(indices))
             with _linear_algebra().limit(limits=1, user_api="blas"):
-                frame = self.renderer.render(motion.blendshapes[t], motion.rotation[t], motion.translation[t])
-                frame = self._framed(frame)
+                frame = self.renderer.frame(motion.blendshapes[t], motion.rotation[t], motion.translation[t])
             yield frame
-        self.work.report("Rendering", len(indices), len(indices))
+
+    def _told(self) -> Told:
+        """What the diffusion stage is told besides pictures."""
+        from .audio import log_mel
+        from .diffusion_stage import Told
+
+        mel = None if self.audio is None else log_mel(self.audio.samples)
+        return Told(mel, self.emotion.embedding[: len(self)], self.scene.over_time(len(self)))
+
+    def _between_steps(self, done: int, steps: int, look: Callable[[], np.ndarray]) -> None:
+        """Diffusion can be watched, and stopped, after every step."""
+        self.work.check()
+        if self.work.after_step is not None:
+            self.work.after_step(done, steps, look)
 
     def _framed(self, frame: np.ndarray) -> np.ndarray:
         """A frame of the crop in the framing and size that were asked for."""
@@ -199,6 +231,13 @@ class Result:
         from .provenance import container_metadata
 
         return container_metadata(self.settings.to_dict(), self.settings.seed, __version__)
+
+
+def estimated_seconds(seconds: float, settings: GenerationSettings) -> float:
+    """Wall time of a generation after start-up, as measured on two cores of a laptop (benchmarks/realtime.py)."""
+    if settings.preview:
+        seconds = min(seconds, PREVIEW_SECONDS)
+    return 1.0 + seconds * (0.6 if settings.framing == "crop" else 1.2)
 
 
 @cache

@@ -5,9 +5,10 @@
               │                                │                ├─ act ── A2M (VAE + VP-Flow) → Motion ─┐
     photo ────┼─ photo_emotion ────────────────┘                │                                       │
               ├─ describe ── (edited) ── TextEncoder → C_t ─────┘                                       │
-              └─ find_portrait ────────────────────── MotionFrameRenderer ── frames ── VideoWriter ── video
-                                                                        │
-                                                     diffusion will refine the motion frames here
+              └─ find_portrait ────────────── MotionFrameRenderer → motion frames ──┐
+                                                                                    │
+    photo → ReferenceNet ─┐                                                         │
+    speech, Z_emo, C_t ───┴── DiffusionStage (denoising UNet) → painted frames ─────┴── VideoWriter ── video
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from .driving_motion import driving_motion
 from .emotion import embedding
 from .emotion.direction import check_within, parse_emotion, parse_keyframes
 from .errors import InputError
-from .generation import Progress, Result, Work
+from .generation import PREVIEW_SECONDS, Progress, Result, Work, estimated_seconds
 from .motion import FPS, Motion
 from .settings import GenerationSettings
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from .acting import Acting
     from .analysis import Analysis
     from .blendshapes import MotionSpace
+    from .diffusion_stage import AfterStep, DiffusionStage
     from .emotion.embedding import EmotionTrack
     from .emotion.sentiment import Sentiment
     from .emotion.speech import SpeechEmotion, VoiceReading
@@ -46,7 +48,6 @@ if TYPE_CHECKING:
     from .scene import SceneText, TextEncoder
 
 DEFAULT_CHECKPOINT = "checkpoints/mini"
-PREVIEW_SECONDS = 5
 REPOSITORY = Path(__file__).resolve().parent.parent
 _KEPT_INPUTS = 6  # photos and recordings whose analysis is remembered
 _NEUTRAL = {"neutral": 1.0}
@@ -107,6 +108,12 @@ class SynchroRaMaPipeline:
 
         return TextEncoder.from_pretrained(self._subfolder("scene_encoder"), low_cpu_mem_usage=False).eval()
 
+    @cached_property
+    def diffusion(self) -> DiffusionStage:
+        from .diffusion_stage import DiffusionStage
+
+        return DiffusionStage.from_pretrained(self._subfolder("diffusion"))
+
     def _subfolder(self, name: str) -> Path:
         folder = self.folder / name
         if not folder.is_dir():
@@ -122,7 +129,7 @@ class SynchroRaMaPipeline:
             from .face_detection import find_faces
 
             find_faces(np.zeros((64, 64, 3), np.uint8))  # its networks load when it first looks
-            _ = self.motion_space, self.a2m, self.speech_emotion, self.text_encoder
+            _ = self.motion_space, self.a2m, self.speech_emotion, self.text_encoder, self.diffusion
         finally:
             if collecting:
                 gc.enable()
@@ -137,6 +144,7 @@ class SynchroRaMaPipeline:
         motion: Motion | str | os.PathLike[str] | None = None,
         progress: Progress | None = None,
         should_stop: Callable[[], bool] | None = None,
+        after_step: AfterStep | None = None,
     ) -> Result:
         """Everything up to the first frame; the frames themselves are made as they are asked for.
 
@@ -147,7 +155,9 @@ class SynchroRaMaPipeline:
             settings: the controls; the defaults when None.
             motion: drive the face with this instead of speech, emotion and scene: a Motion, or an .npz or .csv file.
             progress: called while working, also later while frames are rendered.
-            should_stop: asked between stages and frames; once it says True, Cancelled is raised.
+            should_stop: asked between stages, frames and inference steps; once it says True, Cancelled is raised.
+            after_step: called as after_step(done, steps, look) after each inference step of each clip of frames;
+                look() gives the clip as it is then, small.
 
         Raises:
             InputError: the photo, the recording or the motion cannot be used; its text is for the user.
@@ -159,7 +169,7 @@ class SynchroRaMaPipeline:
         if speech is None and motion is None:
             raise InputError("There is nothing to say; give a recording or a motion file.")
         settings = (settings or GenerationSettings()).with_seed()
-        work = Work(progress, should_stop)
+        work = Work(progress, should_stop, after_step)
 
         with work.stage("Finding the face"):
             portrait = self._portrait(photo, settings, work.warnings)
@@ -174,6 +184,7 @@ class SynchroRaMaPipeline:
             frames = None if recording is None else recording.frame_count
             motion = driving_motion(motion, frames, settings.max_seconds, work.warnings)
             emotion, acting = embedding.chosen(_NEUTRAL, len(motion)), None
+            scene = self.text_encoder.encode("")
         else:
             with work.stage("Hearing the emotion"):
                 emotion = self._emotion(recording, settings, renderer.expression, work.warnings)
@@ -190,7 +201,9 @@ class SynchroRaMaPipeline:
                 motion = self._motion(recording, emotion, scene, acting, settings)
         if settings.preview:
             motion = motion[: PREVIEW_SECONDS * FPS]
-        return Result(portrait, recording, motion, settings, emotion, acting, renderer, work)
+        return Result(
+            portrait, recording, motion, settings, emotion, acting, scene, renderer, self._diffusion_for(settings), work
+        )
 
     def look(
         self,
@@ -379,9 +392,8 @@ class SynchroRaMaPipeline:
             acting=acting,
         )
 
+    # ------------------------------------------------------------------------------------------ diffusion
 
-def estimated_seconds(seconds: float, settings: GenerationSettings) -> float:
-    """Wall time of a generation after start-up, as measured on two cores of a laptop (benchmarks/realtime.py)."""
-    if settings.preview:
-        seconds = min(seconds, PREVIEW_SECONDS)
-    return 1.0 + seconds * (0.6 if settings.framing == "crop" else 1.2)
+    def _diffusion_for(self, settings: GenerationSettings) -> DiffusionStage | None:
+        """What paints the motion frames; None where these settings leave them as they are."""
+        return None if settings.preview or settings.diffusion_strength == 0 else self.diffusion

@@ -18,6 +18,7 @@ from .errors import InputError
 
 MAX_SEED = 2**31 - 1
 FRAMINGS = ("crop", "full_picture")
+SAMPLERS = ("euler", "unipc", "dpm++")
 EMOTION_MODES = ("speech", "emotion", "valence_arousal", "keyframes")
 MAX_TEXT = 20_000  # characters
 
@@ -226,10 +227,35 @@ class GenerationSettings:
         "Which face speaks when the photo has several: 0 is the largest, which is also taken when left out.",
         int, minimum=0, maximum=20, step=1, optional=True,
     )  # fmt: skip
+    inference_steps: int = _control(
+        1,
+        "Inference steps",
+        "In how many steps diffusion paints the mouth: each takes as long again; the shipped weights gain little "
+        "beyond 2.",
+        int, minimum=1, maximum=50, step=1,
+    )  # fmt: skip
+    guidance_scale: float = _control(
+        1.0,
+        "Guidance scale",
+        "How much what is painted follows the sound: 1 as learnt and fastest, more exaggerates, 0 does not listen.",
+        minimum=0.0, maximum=5.0, step=0.1,
+    )  # fmt: skip
+    diffusion_strength: float = _control(
+        1.0,
+        "Diffusion strength",
+        "How much diffusion may change the motion frames: 1 paints the mouth anew, 0 leaves the frames as they are.",
+        minimum=0.0, maximum=1.0, step=0.05,
+    )  # fmt: skip
+    sampler: str = _control(
+        "euler",
+        "Sampler",
+        "How steps are taken from noise to picture; a difference shows from 2 inference steps on.",
+        str, choices=SAMPLERS,
+    )  # fmt: skip
     preview: bool = _control(
         False,
         "Preview",
-        "A quick look before the real run: the first 5 seconds at half the size.",
+        "A quick look before the real run: the first 5 seconds at half the size, motion frames without diffusion.",
         bool,
     )
     max_seconds: float = _control(

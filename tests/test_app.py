@@ -117,7 +117,7 @@ def test_bad_keyframes_are_told_and_markup_stays_text(app, photo_path, speech_pa
     assert "<img" not in picture and "&lt;img" in picture
     with pytest.raises(app.gr.Error, match="is not understood"):
         app.preview_frame(str(photo_path), str(speech_path), *shown)
-    assert app._note("<b> *x* [a](b)") == "⚠ \\<b\\> \\*x\\* \\[a\\](b)"
+    assert app.note("<b> *x* [a](b)") == "⚠ \\<b\\> \\*x\\* \\[a\\](b)"
 
 
 def test_only_the_controls_of_the_chosen_mode_are_shown(app):

@@ -24,7 +24,7 @@ TOOLS = {"ruff"}  # run, not imported
 OURS = {"synchrorama", "app", "conftest", "gradio_client", "spaces"}
 RUN_TIME = (
     "app.py", "page_texts.py", "synchrorama/*.py", "synchrorama/motion_frames/*.py", "synchrorama/evaluation/*.py",
-    "synchrorama/emotion/*.py", "synchrorama/scene/*.py",
+    "synchrorama/emotion/*.py", "synchrorama/scene/*.py", "synchrorama/diffusion/*.py",
 )  # fmt: skip
 BESIDES = ("synchrorama/training/*.py", "tests/*.py", "benchmarks/*.py", "assets/*.py")
 

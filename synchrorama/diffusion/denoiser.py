@@ -13,7 +13,7 @@ from synchrorama.diffusion.networks import DiffusionNetworks
 from synchrorama.diffusion.reference_net import ReferenceFeatures
 from synchrorama.diffusion.sampling import FULL, WITHOUT
 
-_SOUND_SCALE, _SOUND_LIMIT = 5.0, 3.0
+_SOUND_MEAN, _SOUND_SPREAD = -4.0, 4.0  # about those of speech in log-mel
 _LIP_REACH = 9  # cells around the mouth in which the sound is heard
 
 
@@ -73,7 +73,7 @@ class Denoiser:
             latents,
             timestep,
             features=features,
-            audio_tokens=networks.audio_projection((clip.sound / _SOUND_SCALE).clamp(-_SOUND_LIMIT, _SOUND_LIMIT)),
+            audio_tokens=networks.audio_projection(_normalised(clip.sound)),
             masks=region_masks({"lip": lips}, self._levels),
             tokens={
                 "emotion": networks.emotion_projection(clip.emotion),
@@ -81,3 +81,9 @@ class Denoiser:
             },
             guide=guide,
         )
+
+
+def _normalised(sound: Tensor) -> Tensor:
+    """Log-mel (B, F, 20, 80) around zero; what is not told, zeros throughout, stays zero."""
+    told = sound.abs().amax((2, 3), keepdim=True) > 0
+    return (sound - _SOUND_MEAN) / _SOUND_SPREAD * told

@@ -9,7 +9,10 @@ from __future__ import annotations
 import argparse
 import shutil
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,16 +21,29 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
+from synchrorama.blendshapes import MotionSpace
 from synchrorama.diffusion import DiffusionNetworks
 from synchrorama.diffusion.autoencoder import LogGain
 from synchrorama.diffusion.denoiser import Denoiser
-from synchrorama.diffusion.region import painted
+from synchrorama.diffusion.region import feather, painted
 from synchrorama.diffusion.sampling import Sampler
 from synchrorama.errors import InputError
+from synchrorama.evaluation.sync import SyncNet
 from synchrorama.scene import TextEncoder
-from synchrorama.training.losses import cell_weights, denoising_loss, reconstruction_loss
+from synchrorama.training.face_reader import FaceReader
+from synchrorama.training.losses import (
+    SyncLoss,
+    action_unit_loss,
+    attribute_action_loss,
+    cell_weights,
+    denoising_loss,
+    emotion_loss,
+    reconstruction_loss,
+)
 from synchrorama.training.pair_batches import PairBatch, PairSequences
-from synchrorama.training.run_config import RunConfig
+from synchrorama.training.run_config import READING_LOSSES, RunConfig
+
+T = TypeVar("T")
 
 _STATE = "state.pt"
 _LATE = (0.5, 1.3)  # mean and spread of the logit of t: most training where much is left to paint
@@ -111,13 +127,20 @@ class Objective(nn.Module):
         self.networks = networks
         self.codec = LogGain(networks.config.parts["motion_guide"]["pixels"])
         self.weights = {name: weight for name, weight in config.losses.items() if weight}
+        self.reader = self.sync = None
+        if set(self.weights) & set(READING_LOSSES):
+            self.reader = FaceReader.from_pretrained(config.checkpoints / "face_reader").eval().requires_grad_(False)
+        if "sync" in self.weights:
+            space = MotionSpace.from_pretrained(config.checkpoints / "motion_space")
+            self.sync = SyncLoss(SyncNet.from_pretrained(config.checkpoints / "sync_loss"), space)
 
-    def forward(self, batch: PairBatch, noise: Tensor, t: Tensor) -> dict[str, Tensor]:
+    def forward(self, batch: PairBatch, noise: Tensor, t: Tensor, shown: Tensor) -> dict[str, Tensor]:
         """
         Args:
             batch: of B clips of F frames.
             noise: (B, 3, F, H, W), standard normal.
             t: (B,) in [0, 1], how much of the noise there is.
+            shown: (B,) bool, whether the motion frames are.
         """
         denoiser, clip = Denoiser(self.networks, self.codec), batch.clip
         frames = clip.motion.shape[1]
@@ -126,14 +149,33 @@ class Objective(nn.Module):
         at = t[:, None, None, None, None]
         noisy = (1 - at) * clean + at * noise
         timestep = (1000 * t).repeat_interleave(frames)
-        flow = denoiser.predict(noisy, timestep, clip, denoiser.features(batch.reference)).float()
+        visible = replace(clip, motion=clip.motion * shown[:, None, None, None, None])
+        flow = denoiser.predict(noisy, timestep, visible, denoiser.features(batch.reference)).float()
         found = noisy - at * flow
         weights = cell_weights(clip.mouth)
-        compute = {
+        terms = {
             "denoising": lambda: denoising_loss(flow, noise - clean, weights),
             "reconstruction": lambda: reconstruction_loss(self.codec, found, batch.target, clip.motion, weights),
         }
-        return {name: weight * compute[name]() for name, weight in self.weights.items()}
+        if self.reader is not None:
+            terms |= self._reading_losses(found, batch)
+        return {name: weight * terms[name]() for name, weight in self.weights.items() if name in terms}
+
+    def _reading_losses(self, found: Tensor, batch: PairBatch) -> dict[str, Callable[[], Tensor]]:
+        """Of the pictures that x0 (B, 3, F, H, W) decodes to. A single frame cannot be out of time with its sound."""
+        clip = batch.clip
+        flat = found.transpose(1, 2).flatten(0, 1)
+        read = self.reader(self.codec.decode(flat, clip.motion.flatten(0, 1)))
+        emotion = clip.emotion.flatten(0, 1)[:, : read["emotion"].shape[1]]
+        terms = {
+            "action_units": lambda: action_unit_loss(read["coefficients"], batch.blendshapes.flatten(0, 1)),
+            "emotion": lambda: emotion_loss(read["emotion"], emotion),
+            "attribute_action": lambda: attribute_action_loss(read["scene"], clip.text.flatten(0, 1)),
+        }
+        if found.shape[2] > 1:
+            coefficients = read["coefficients"].unflatten(0, clip.motion.shape[:2])
+            terms["sync"] = lambda: self.sync(coefficients, clip.sound)
+        return terms
 
 
 def learning_rate(config: RunConfig, step: int) -> float:
@@ -142,28 +184,32 @@ def learning_rate(config: RunConfig, step: int) -> float:
 
 
 @torch.no_grad()
+def paint(networks: DiffusionNetworks, batch: PairBatch, steps: int = 1, seed: int = 0) -> Tensor:
+    """What a generation would make of the motion frames of one sequence: (F, 3, 128, 128) in [-1, 1]."""
+    codec, clip = LogGain(networks.config.parts["motion_guide"]["pixels"]), batch.clip
+    denoiser = Denoiser(networks, codec)
+    features = denoiser.features(batch.reference)
+    frames, (height, width) = clip.motion.shape[1], clip.mouth.shape[-2:]
+    noise = torch.randn((1, 3, 1, height, width), generator=torch.Generator().manual_seed(seed))
+    noise = noise.expand(-1, -1, frames, -1, -1).to(clip.motion)
+    sampler = Sampler(FlowMatchEulerDiscreteScheduler(), steps)
+    latents = sampler(lambda x, t: denoiser.predict(x, t, clip, features), noise, torch.zeros_like(noise))
+    latents = latents[0].transpose(0, 1) * painted(clip.mouth[0]) * torch.from_numpy(feather(width)).to(latents)
+    return codec.decode(latents, clip.motion[0])
+
+
 def contact_sheet(networks: DiffusionNetworks, examples: list[PairBatch], device: torch.device) -> np.ndarray:
     """Photo | motion frame | result | real picture, a row for each example, in its frame with the widest mouth.
 
     Returns:
         (height, width, 3) uint8.
     """
-    codec, rows = LogGain(networks.config.parts["motion_guide"]["pixels"]), []
-    denoiser = Denoiser(networks, codec)
+    rows = []
     for batch in examples:
-        clip = _on(batch, device).clip
-        frames = clip.motion.shape[1]
-        features = denoiser.features(batch.reference)
-        noise = torch.randn((1, 3, 1, *clip.mouth.shape[-2:]), generator=torch.Generator().manual_seed(0))
-        noise = noise.expand(-1, -1, frames, -1, -1).to(device)
-        latents = Sampler(FlowMatchEulerDiscreteScheduler(), steps=1)(
-            lambda x, t, clip=clip, features=features: denoiser.predict(x, t, clip, features), noise, noise * 0
-        )
-        latents = latents[0].transpose(0, 1) * painted(clip.mouth[0])
-        result = codec.decode(latents, clip.motion[0])
-        widest = int(clip.mouth[0].sum((1, 2, 3)).argmax())
-        row = [batch.reference[0].to(device), clip.motion[0, widest], result[widest], batch.target[0, widest].to(device)]
-        rows.append(torch.cat(row, 2))
+        batch = _on(batch, device)
+        widest = int(batch.clip.mouth[0].sum((1, 2, 3)).argmax())
+        result = paint(networks, batch)[widest]
+        rows.append(torch.cat([batch.reference[0], batch.clip.motion[0, widest], result, batch.target[0, widest]], 2))
     sheet = torch.cat(rows, 1).movedim(0, -1)
     return ((sheet + 1) * 127.5).clamp(0, 255).byte().cpu().numpy()
 
@@ -184,7 +230,8 @@ def _step(
     for batch, count in zip(batches, counts, strict=True):
         batch = _on(batch, accelerator.device)
         noise, t = _noise(batch.clip.mouth.shape, generator, config)
-        terms = objective(batch, noise.to(accelerator.device), t.to(accelerator.device))
+        shown = torch.from_numpy(generator.random(len(t)) >= config.hidden_motion)
+        terms = objective(batch, *(each.to(accelerator.device) for each in (noise, t, shown)))
         share = count / sum(counts)
         accelerator.backward(sum(terms.values()) * share)
         for name, term in terms.items():
@@ -209,14 +256,13 @@ def _on(batch: PairBatch, device: torch.device) -> PairBatch:
 
 
 def _development(config: RunConfig, text_encoder: TextEncoder) -> list[PairBatch]:
-    """What the pictures of the run show: a sequence of each person of the split dev; none where there is none."""
-    try:
-        return [batch for _, batch in PairSequences(config.pairs, "dev", text_encoder).examples()]
-    except InputError:
+    """What the pictures of the run show: a sequence of each person of the split dev, where there is one."""
+    if not any(config.pairs.glob("dev__*")):
         return []
+    return [batch for _, batch in PairSequences(config.pairs, "dev", text_encoder).examples()]
 
 
-def _averaged(networks: DiffusionNetworks, average: EMAModel, work):  # noqa: ANN001, ANN202
+def _averaged(networks: DiffusionNetworks, average: EMAModel, work: Callable[[], T]) -> T:
     """``work()`` while the networks hold their moving average."""
     average.store(networks.parameters())
     average.copy_to(networks.parameters())

@@ -1,16 +1,20 @@
-"""What the diffusion stage is trained to make small.
+"""What the diffusion stage is trained to make small: each is lower for what was meant than for something else.
 
-All losses but the first judge x0, the latents that a prediction at any noise level amounts to, or the pictures that
-they decode to.
+All but the first judge x0, the latents that a prediction at any noise level amounts to, or the pictures that they
+decode to, as a ``FaceReader`` reads them.
 """
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from synchrorama.audio import HOPS_PER_FRAME, SOUND_CONTEXT
+from synchrorama.blendshapes import MotionSpace
 from synchrorama.diffusion.autoencoder import LogGain
+from synchrorama.evaluation.sync import SHORTEST, SyncNet
+from synchrorama.face_topology import LIPS
 
 _HOLE, _NEAR, _FACE, _ELSEWHERE = 6.0, 1.0, 0.05, 0.01  # weights of cells
 _NEAR_REACH = 11  # cells
@@ -49,7 +53,67 @@ def reconstruction_loss(codec: LogGain, latents: Tensor, target: Tensor, motion:
         motion: the motion frames, likewise.
         weights: (B, 1, F, H, W).
     """
-    means = [F.avg_pool2d(x.flatten(0, 1), codec.pixels).unflatten(0, x.shape[:2]).transpose(1, 2) for x in (target, motion)]
-    painted = (means[1] + codec.LIFT) * codec.gain(latents).exp() - codec.LIFT
-    change = torch.einsum("dc,bcfhw->bdfhw", painted.new_tensor(_TO_LUMA_CHROMA), painted - means[0])
-    return (change.abs() * weights).mean()
+    real, given = (_by_clip(F.avg_pool2d(x.flatten(0, 1), codec.pixels), len(x)) for x in (target, motion))
+    painted = (given + codec.LIFT) * codec.gain(latents).exp() - codec.LIFT
+    error = torch.einsum("dc,bcfhw->bdfhw", painted.new_tensor(_TO_LUMA_CHROMA), painted - real)
+    return (error.abs() * weights).mean()
+
+
+def action_unit_loss(read: Tensor, shown: Tensor) -> Tensor:
+    """AULoss: smooth L1 distance of the coefficients (N, 52) that a face reader sees from those that should show.
+
+    ARKit's coefficients stand for FACS action units here, as they do in ``emotion.expressions``.
+    """
+    return F.smooth_l1_loss(read, shown, beta=0.05)
+
+
+def emotion_loss(logits: Tensor, told: Tensor) -> Tensor:
+    """EmoLoss: cross-entropy of the emotion read, logits (N, 8), with the one told, (N, 8), the first third of Z_emo.
+
+    Rows of zeros, where no emotion was told, do not count.
+    """
+    return -(told * logits.log_softmax(-1)).sum(-1).mean()
+
+
+def attribute_action_loss(read: Tensor, told: Tensor) -> Tensor:
+    """One minus the cosine of what a face reader says of the scene with C_t, (N, 32) both; zeros do not count."""
+    given = (told.square().sum(-1) > 0).to(read.dtype)
+    return ((1 - F.cosine_similarity(read, told, dim=-1)) * given).mean()
+
+
+class SyncLoss(nn.Module):
+    """The sync network's judgement of lips that a face reader read off pictures.
+
+    Only codecs whose latents can move a lip can learn from it: a gain of brightness hardly does.
+
+    Args:
+        sync: the network, e.g. of `train sync`.
+        space: what turns coefficients into lip points.
+    """
+
+    def __init__(self, sync: SyncNet, space: MotionSpace) -> None:
+        super().__init__()
+        self.sync = sync.eval().requires_grad_(False)
+        points = space.basis[:, list(LIPS), :2]
+        self.register_buffer("points", torch.tensor(points.reshape(len(points), -1), dtype=torch.float32))
+        self.register_buffer("neutral", torch.tensor(space.neutral[list(LIPS), :2], dtype=torch.float32))
+
+    def forward(self, read: Tensor, sound: Tensor) -> Tensor:
+        """
+        Args:
+            read: (B, F, 52) coefficients, F of at least 25.
+            sound: (B, F, 20, 80), as in ``ClipConditions``.
+
+        Raises:
+            ValueError: the clips are too short for the network to judge.
+        """
+        if read.shape[1] < SHORTEST:
+            raise ValueError(f"SyncLoss needs clips of {SHORTEST} frames, not {read.shape[1]}")
+        lips = self.neutral + (read @ self.points).unflatten(-1, (-1, 2))
+        own = slice(SOUND_CONTEXT * HOPS_PER_FRAME, (SOUND_CONTEXT + 1) * HOPS_PER_FRAME)
+        return self.sync.sync_loss(lips, sound[:, :, own].flatten(1, 2))
+
+
+def _by_clip(x: Tensor, clips: int) -> Tensor:
+    """(B·F, C, H, W) → (B, C, F, H, W)."""
+    return x.unflatten(0, (clips, -1)).transpose(1, 2)

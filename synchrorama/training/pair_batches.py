@@ -101,8 +101,12 @@ class PairSequences:
     def examples(self) -> Iterator[tuple[str, PairBatch]]:
         """Each person's middle sequence, whole and as it is."""
         for identity, sequences in self.people.items():
-            sequence = sequences[len(sequences) // 2]
-            yield identity, _batch([{**_floats(sequence), "text": sequence["text"][0]}])
+            yield identity, unvaried(sequences[len(sequences) // 2])
+
+
+def unvaried(sequence: dict[str, np.ndarray]) -> PairBatch:
+    """One sequence as it is, whole."""
+    return _batch([{**_floats(sequence), "text": sequence["text"][0]}])
 
 
 def shown_emotion(blendshapes: np.ndarray) -> np.ndarray:

@@ -10,7 +10,8 @@ from typing import Any
 from synchrorama.errors import InputError
 
 MIXED_PRECISIONS = ("no", "fp16", "bf16")
-LOSSES = ("denoising", "reconstruction", "sync", "action_units", "emotion", "attribute_action")
+READING_LOSSES = ("sync", "action_units", "emotion", "attribute_action")  # of what a face reader reads off pictures
+LOSSES = ("denoising", "reconstruction", *READING_LOSSES)
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class RunConfig:
         moving_average: the largest decay.
         shared_noise: share of the noise's variance that the frames of a clip have in common.
         noise_only: share of clips at t = 1, where few-step sampling begins.
+        hidden_motion: share of clips whose motion frames the guide does not show, so that the reference is needed.
         checkpoints: folder of the networks that judge or that tell, such as ``scene_encoder``.
         threads: of the CPU.
     """
@@ -50,7 +52,8 @@ class RunConfig:
     gradient_clip: float = 1.0
     moving_average: float = 0.995
     shared_noise: float = 0.7
-    noise_only: float = 0.3
+    noise_only: float = 0.5
+    hidden_motion: float = 0.1
     mixed_precision: str = "no"
     gradient_checkpointing: bool = False
     seed: int = 0
