@@ -51,3 +51,13 @@ def test_loudness_is_one_where_it_is_loud_and_zero_in_silence(speech_samples):
     padded = np.concatenate([np.zeros(16_000, np.float32), speech_samples])
     loudness = audio.loudness(padded)
     assert loudness[:24].max() == 0 and 0.9 < np.percentile(loudness, 95) <= 1.1
+
+
+def test_the_sound_around_a_frame_is_its_own_and_its_neighbours():
+    mel = np.arange(40.0)[:, None] + np.zeros((40, audio.MEL_BANDS))  # ten frames of four columns
+    sound = audio.sound_around(mel, range(3, 6))
+    assert sound.shape == (3, audio.SOUND_COLUMNS, audio.MEL_BANDS)
+    assert np.array_equal(sound[0, :, 0], np.arange(4 * 1, 4 * 6))
+    ends = audio.sound_around(mel, range(10))
+    assert np.array_equal(ends[0, :8, 0], np.zeros(8)) and np.array_equal(ends[9, -8:, 0], np.zeros(8))  # the quietest
+    assert np.array_equal(ends[4], audio.sound_around(mel, range(4, 5))[0])

@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from synchrorama.diffusion.autoencoder import KLAutoencoder, LogGain
-from synchrorama.diffusion.region import FaceRegion, feather
+from synchrorama.diffusion.region import FaceRegion, feather, painted
 from synchrorama.motion_frames import MotionFrame
 
 
@@ -53,6 +53,15 @@ def test_no_latents_can_leave_the_range() -> None:
         decoded = codec.decode(torch.full((2, 3, 16, 16), value), smooth(0))
         assert torch.isfinite(decoded).all()
         assert float(decoded.abs().max()) <= 1
+
+
+def test_preview_is_the_painted_picture_made_small() -> None:
+    motion = 0.5 * smooth(0)
+    target = 0.8 * motion + 0.1
+    codec = LogGain()
+    small = codec.preview(codec.encode(target, motion), motion)
+    assert small.shape == (2, 3, 16, 16)
+    torch.testing.assert_close(small, F.avg_pool2d(target, 4), atol=1e-5, rtol=0)
 
 
 def test_kl_autoencoder_has_the_same_interface() -> None:
@@ -113,3 +122,15 @@ def test_feather_is_one_inside_and_falls_to_nothing_at_the_border() -> None:
     assert weight[16, 16] == 1
     assert weight[0].max() < 0.05
     assert np.all(np.diff(weight[16, :16]) >= 0)
+
+
+def test_nothing_is_painted_far_from_the_mouth_or_while_it_is_shut() -> None:
+    mouth = torch.zeros(2, 1, 32, 32)
+    mouth[1, :, 18:20, 13:19] = 1
+    shut, wide = painted(mouth)[:, 0]
+    assert not shut.any()
+    assert float(wide[19, 16]) == 1
+    assert not wide[:4].any()
+    assert float((wide[1:] - wide[:-1]).abs().max()) < 0.5  # no edge
+    lips = [float(painted(mouth * opening)[1, 0, 19, 16]) for opening in (0.1, 0.2, 0.3)]
+    assert 0 < lips[0] < lips[1] < lips[2] < 1  # it comes gradually as the lips part

@@ -112,6 +112,13 @@ def test_zeros_mean_that_a_condition_is_not_given() -> None:
     )
 
 
+def test_a_condition_that_is_not_given_leaves_finite_gradients() -> None:
+    made = networks()
+    train_conditions(made)
+    made.emotion_projection(torch.zeros(B, T, 24)).sum().backward()
+    assert torch.isfinite(made.emotion_projection.proj.weight.grad).all()
+
+
 def test_a_clip_that_does_not_see_the_reference_is_denoised_without_it() -> None:
     made = networks()
     both = denoise(made, told(made) | {"sees_reference": torch.tensor([False, True])})

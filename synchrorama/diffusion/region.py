@@ -16,7 +16,7 @@ from synchrorama.motion_frames.drawing import polygon_mask, smoothstep
 REGION_CM = 13.0  # side: from the lower lids to below the chin, and a little beyond both cheeks
 REGION_SIZE = 128  # pixels of a side, as the small profile sees it
 FEATHER = 0.14  # share of the side over which the result fades into the motion frame
-_REACH = 9  # cells; of ``painted``
+_REACH, _ONSET = 5, 2  # of ``painted``: cells, and how fast it grows as the lips part
 
 
 @dataclass(frozen=True)
@@ -105,4 +105,4 @@ def painted(mouth: Tensor) -> Tensor:
     near = F.max_pool2d(mouth, _REACH, 1, _REACH // 2)
     for _ in range(2):
         near = F.avg_pool2d(near, _REACH, 1, _REACH // 2, count_include_pad=False)
-    return near
+    return (_ONSET * near).clamp(0, 1)
