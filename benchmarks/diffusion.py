@@ -1,13 +1,16 @@
 """What diffusion adds to the motion frames: python benchmarks/diffusion.py --pairs FOLDER [--photos FOLDER] [--json].
 
-Two parts:
+Three parts:
 
 real       sequences of people that no training has seen (`prepare pairs` of the split dev): error of motion frame and
            of result to the real picture, in luminance and chroma of blocks of 4 x 4 pixels of the face region (8 x 8
            of a frame), between the lips and in the whole region; and the contact sheet photo | motion frame | result |
            real
 generated  videos of photos and one recording, with and without diffusion: sharpness of the face and flicker as the
-           ratio of the two; and the contact sheet photo | motion frame | result ...
+           ratio of the two, of the whole face and of the mouth alone; and the contact sheet photo, then motion frame |
+           result three times
+long       a video of a minute: sharpness and mean colour of the face in its last second over those in its first, and
+           the same of the motion frames, whose pose and opening differ as well
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,11 +32,13 @@ import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
+from realtime import repeated_speech  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from synchrorama import GenerationSettings, InputError, SynchroRaMaPipeline  # noqa: E402
 from synchrorama.diffusion.region import FaceRegion  # noqa: E402
 from synchrorama.evaluation import quality  # noqa: E402
+from synchrorama.face_topology import LIPS  # noqa: E402
 from synchrorama.training.diffusion import contact_sheet, paint  # noqa: E402
 from synchrorama.training.pair_batches import PairSequences, unvaried  # noqa: E402
 
@@ -94,22 +100,45 @@ def measure_generated(pipe: SynchroRaMaPipeline, photos: list[Path], steps: int,
             continue
         result.motion = result.motion[: 25 * SECONDS]
         both = [list(each.frames) for each in (replace(result, diffusion=None), result)]
-        landmarks = result.portrait.landmarks
-        box = quality.face_box(landmarks[None], result.renderer.width, result.renderer.height)
-        before, after = (quality.picture_quality(quality.face_picture(each, box) for each in frames) for frames in both)
-        ratios[photo.stem] = {
-            "sharpness": after.sharpness / before.sharpness,
-            "flicker": after.flicker / max(before.flicker, 1e-6),
-        }
+        ratios[photo.stem] = {}
+        for part, points in (("", slice(None)), ("_of_mouth", list(LIPS))):
+            landmarks = result.portrait.landmarks[None, points]
+            box = quality.face_box(landmarks, result.renderer.width, result.renderer.height)
+            before, after = ([quality.face_picture(each, box) for each in frames] for frames in both)
+            sharp = [np.median([cv2.Laplacian(face, cv2.CV_32F).var() for face in faces]) for faces in (before, after)]
+            flicker = [quality.picture_quality(faces).flicker for faces in (before, after)]
+            ratios[photo.stem] |= {f"sharpness{part}": sharp[1] / sharp[0], f"flicker{part}": flicker[1] / flicker[0]}
         rows.append(_row(result, both))
     if sheet and rows:
         picture = _two_columns(np.concatenate(rows), len(rows[0]))
         cv2.imwrite(str(sheet.with_name(sheet.stem + "_generated.png")), picture[:, :, ::-1])
-    tables = {name: np.array([each[name] for each in ratios.values()]) for name in ("sharpness", "flicker")}
-    return {
-        f"{name}_{kind}": float(of(table)) for name, table in tables.items()
-        for kind, of in (("mean", np.mean), ("least", np.min), ("most", np.max))
-    } | {"by_photo": {name: {k: round(v, 3) for k, v in each.items()} for name, each in ratios.items()}}  # fmt: skip
+    figures: dict[str, Any] = {}
+    for name in next(iter(ratios.values()), {}):
+        values = [each[name] for each in ratios.values()]
+        figures |= {f"{name}_mean": np.mean(values), f"{name}_least": min(values), f"{name}_most": max(values)}
+    return {name: float(value) for name, value in figures.items()} | {"photos": len(ratios)}
+
+
+def measure_long(pipe: SynchroRaMaPipeline, photo: Path, seconds: int) -> dict[str, float]:
+    """Last second over first, of the face as it is and relative to the motion frames."""
+    with tempfile.TemporaryDirectory() as folder:
+        speech = repeated_speech(seconds, Path(folder))
+        result = pipe(photo, speech, GenerationSettings(seed=1))
+        box = quality.face_box(result.portrait.landmarks[None], result.renderer.width, result.renderer.height)
+        figures = {}
+        for name, each in (("motion", replace(result, diffusion=None)), ("result", result)):
+            sharp, colour = [], []
+            for t, frame in enumerate(each.frames):
+                if t < 25 or t >= len(each) - 25:
+                    face = quality.face_picture(frame, box)
+                    sharp.append(cv2.Laplacian(face, cv2.CV_32F).var())
+                    left, top, right, bottom = box
+                    colour.append(frame[top:bottom, left:right].mean((0, 1)))
+            figures[f"sharpness_{name}"] = float(np.mean(sharp[25:]) / np.mean(sharp[:25]))
+            for i, channel in enumerate(("red", "green", "blue")):
+                means = np.array(colour)[:, i]
+                figures[f"{channel}_{name}"] = float(means[25:].mean() / means[:25].mean())
+    return figures
 
 
 def _row(result: Any, both: list[list[np.ndarray]]) -> np.ndarray:
@@ -145,6 +174,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="checkpoints/mini")
     parser.add_argument("--sheet", type=Path, help="write the contact sheets beside this name, as PNG")
     parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
+    parser.add_argument("--long", type=int, default=0, metavar="SECONDS", help="also measure a video of this length")
     arguments = parser.parse_args()
     pipe = SynchroRaMaPipeline.from_pretrained(arguments.checkpoint)
     figures = {}
@@ -154,6 +184,8 @@ def main() -> None:
     photos = [file for file in found if file.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp")][: arguments.limit]
     if photos:
         figures["generated"] = measure_generated(pipe, photos, arguments.steps, arguments.sheet)
+    if arguments.long:
+        figures["long"] = measure_long(pipe, REPOSITORY / "assets" / "grace_hopper.jpg", arguments.long)
     if arguments.json:
         print(json.dumps(figures))
         return

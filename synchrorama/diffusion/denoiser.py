@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -13,7 +14,10 @@ from synchrorama.diffusion.networks import DiffusionNetworks
 from synchrorama.diffusion.reference_net import ReferenceFeatures
 from synchrorama.diffusion.sampling import FULL, WITHOUT
 
-_SOUND_MEAN, _SOUND_SPREAD = -4.0, 4.0  # about those of speech in log-mel
+# Mean and spread of speech in log-mel from the lowest to the highest band: without them what all sounds have in common
+# drowns what tells them apart.
+_SOUND_MEAN = np.interp(np.arange(80), [0, 20, 30, 79], [-4.5, -6.4, -7.2, -8.9])
+_SOUND_SPREAD = np.linspace(3.2, 1.1, 80)
 _LIP_REACH = 9  # cells around the mouth in which the sound is heard
 
 
@@ -61,13 +65,19 @@ class Denoiser:
         return self.networks.reference_net(self.codec.encode_reference(reference))
 
     def predict(
-        self, latents: Tensor, timestep: Tensor, clip: ClipConditions, features: ReferenceFeatures, told: str = FULL
-    ) -> Tensor:
-        """Noisy latents (B, C, F, H, W) at timesteps () or (B·F,), of 0 to 1000 → the flow, noise minus latents."""
+        self, latents: Tensor, timestep: Tensor, clip: ClipConditions, features: ReferenceFeatures, told: str = FULL,
+        guided: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Noisy latents (B, C, F, H, W) at timesteps () or (B·F,), of 0 to 1000 → the flow, noise minus latents.
+
+        Where ``guided`` (B,) is False the guide is blank, so that training needs what else is told; None is nowhere.
+        """
         clip, networks = clip.told(told), self.networks
         batch, frames = clip.motion.shape[:2]
         mouth = clip.mouth.flatten(0, 1)
         guide = networks.motion_guide(clip.motion.flatten(0, 1), mouth).unflatten(0, (batch, frames)).transpose(1, 2)
+        if guided is not None:
+            guide = guide * guided[:, None, None, None, None]
         lips = F.max_pool2d(mouth, _LIP_REACH, 1, _LIP_REACH // 2).unflatten(0, (batch, frames))[:, :, 0]
         return networks.denoising_unet(
             latents,
@@ -86,4 +96,4 @@ class Denoiser:
 def _normalised(sound: Tensor) -> Tensor:
     """Log-mel (B, F, 20, 80) around zero; what is not told, zeros throughout, stays zero."""
     told = sound.abs().amax((2, 3), keepdim=True) > 0
-    return (sound - _SOUND_MEAN) / _SOUND_SPREAD * told
+    return (sound - sound.new_tensor(_SOUND_MEAN)) / sound.new_tensor(_SOUND_SPREAD) * told

@@ -11,7 +11,6 @@ import copy
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -135,13 +134,13 @@ class Objective(nn.Module):
             space = MotionSpace.from_pretrained(config.checkpoints / "motion_space")
             self.sync = SyncLoss(SyncNet.from_pretrained(config.checkpoints / "sync_loss"), space)
 
-    def forward(self, batch: PairBatch, noise: Tensor, t: Tensor, shown: Tensor) -> dict[str, Tensor]:
+    def forward(self, batch: PairBatch, noise: Tensor, t: Tensor, guided: Tensor) -> dict[str, Tensor]:
         """
         Args:
             batch: of B clips of F frames.
             noise: (B, 3, F, H, W), standard normal.
             t: (B,) in [0, 1], how much of the noise there is.
-            shown: (B,) bool, whether the motion frames are.
+            guided: (B,) bool, whether the guide shows motion frames and mouth.
         """
         denoiser, clip = Denoiser(self.networks, self.codec), batch.clip
         frames = clip.motion.shape[1]
@@ -150,8 +149,8 @@ class Objective(nn.Module):
         at = t[:, None, None, None, None]
         noisy = (1 - at) * clean + at * noise
         timestep = (1000 * t).repeat_interleave(frames)
-        visible = replace(clip, motion=clip.motion * shown[:, None, None, None, None])
-        flow = denoiser.predict(noisy, timestep, visible, denoiser.features(batch.reference)).float()
+        features = denoiser.features(batch.reference)
+        flow = denoiser.predict(noisy, timestep, clip, features, guided=guided).float()
         found = noisy - at * flow
         weights = cell_weights(clip.mouth)
         terms = {
@@ -231,8 +230,8 @@ def _step(
     for batch, count in zip(batches, counts, strict=True):
         batch = _on(batch, accelerator.device)
         noise, t = _noise(batch.clip.mouth.shape, generator, config)
-        shown = torch.from_numpy(generator.random(len(t)) >= config.hidden_motion)
-        terms = objective(batch, *(each.to(accelerator.device) for each in (noise, t, shown)))
+        guided = torch.from_numpy(generator.random(len(t)) >= config.unguided)
+        terms = objective(batch, *(each.to(accelerator.device) for each in (noise, t, guided)))
         share = count / sum(counts)
         accelerator.backward(sum(terms.values()) * share)
         for name, term in terms.items():

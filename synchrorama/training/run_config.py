@@ -32,7 +32,8 @@ class RunConfig:
         moving_average: the largest decay.
         shared_noise: share of the noise's variance that the frames of a clip have in common.
         noise_only: share of clips at t = 1, where few-step sampling begins.
-        hidden_motion: share of clips whose motion frames the guide does not show, so that the reference is needed.
+        unguided: share of clips without the guide, from which reference, sound, emotion and text must do; with it they
+            tell little that it does not, and would be ignored.
         checkpoints: folder of the networks that judge or that tell, such as ``scene_encoder``.
         threads: of the CPU.
     """
@@ -53,7 +54,7 @@ class RunConfig:
     moving_average: float = 0.995
     shared_noise: float = 0.7
     noise_only: float = 0.5
-    hidden_motion: float = 0.1
+    unguided: float = 0.15
     mixed_precision: str = "no"
     gradient_checkpointing: bool = False
     seed: int = 0
