@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY
+from conftest import ASSETS, REPOSITORY
 
 from synchrorama import InputError
 from synchrorama.__main__ import main as command_line
@@ -19,6 +19,8 @@ from synchrorama.blendshapes import BLENDSHAPE_INDEX, MotionSpace
 from synchrorama.diffusion import DiffusionNetworks
 from synchrorama.diffusion.autoencoder import LogGain
 from synchrorama.diffusion.region import REGION_SIZE, FaceRegion
+from synchrorama.diffusion_stage import read_networks
+from synchrorama.emotion.expressions import emotion_table
 from synchrorama.evaluation.sync import SyncNet
 from synchrorama.face import find_portrait
 from synchrorama.media import read_photo
@@ -32,7 +34,7 @@ from synchrorama.training.run_config import LOSSES, RunConfig
 
 CHECKPOINTS = REPOSITORY / "checkpoints" / "mini"
 FRAMES = 26  # the fewest that the sync network judges, and one
-UNET = {"block_out_channels": [16, 24], "layers_per_block": 1, "attention_levels": [1], "heads": 2, "groups": 8}
+UNET = {"block_out_channels": [16, 16, 24], "layers_per_block": 1, "attention_levels": [2], "heads": 2, "groups": 8}
 NETWORKS = {
     "reference_net": {**UNET, "in_channels": 48, "image_width": None},
     "denoising_unet": {
@@ -57,10 +59,10 @@ def text_encoder() -> TextEncoder:
 
 
 @pytest.fixture(scope="module")
-def pairs(tmp_path_factory, space, speech_samples, photo_path) -> Path:
+def pairs(tmp_path_factory, space, speech_samples) -> Path:
     """A face that smiles while its mouth opens and shuts; its real pictures are lighter and redder between the lips."""
     folder = tmp_path_factory.mktemp("pairs")
-    portrait = find_portrait(read_photo(photo_path))
+    portrait = find_portrait(read_photo(ASSETS / "painted_kofi.jpg"))
     renderer = MotionFrameRenderer(portrait.crop, portrait.landmarks, space)
     mel = log_mel(speech_samples)
     for name, count, frames in (("train__ada__clip", 3, FRAMES), ("still_train__ada__photo", 2, 1)):
@@ -73,7 +75,7 @@ def pairs(tmp_path_factory, space, speech_samples, photo_path) -> Path:
             parts = [_pair(renderer, each) for each in blendshapes]
             sequences.append({key: np.stack([part[key] for part in parts]) for key in parts[0]})
             sequences[-1] |= {
-                "blendshapes": blendshapes.astype(np.float16),
+                "blendshapes": (blendshapes + renderer.kept_expression).astype(np.float16),
                 "reference": FaceRegion.of(renderer.photo_frame, REGION_SIZE).cut(renderer.photo_frame.image),
                 "mel": sound_around(mel, range(i, i + frames)) * (frames > 1),
                 "voiced": np.array(frames > 1),
@@ -129,10 +131,12 @@ def test_denoising_and_reconstruction_are_nothing_when_perfect_and_count_the_mou
 
 
 def test_action_units_are_those_that_the_face_shows(reader, batch):
-    read = reader(batch.target[0])["coefficients"]
-    right = losses.action_unit_loss(read, batch.blendshapes[0])
-    assert right < 0.8 * losses.action_unit_loss(read, batch.blendshapes[0].roll(8, 0))
-    assert right < 0.8 * losses.action_unit_loss(read, batch.blendshapes[0] * 0 + 0.3)
+    read, shown = reader(batch.target[0])["coefficients"], batch.blendshapes[0]
+    jaw = shown[:, BLENDSHAPE_INDEX["jawOpen"]]
+    widest, narrowest = int(jaw.argmax()), int(jaw.argmin())
+    for there, elsewhere in ((widest, narrowest), (narrowest, widest)):
+        right, wrong = (losses.action_unit_loss(read[[there]], shown[[each]]) for each in (there, elsewhere))
+        assert right < wrong
 
 
 def test_emotion_of_a_smile_is_happy(reader, batch):
@@ -181,14 +185,25 @@ def test_the_gradient_of_every_loss_reaches_the_denoising_unet(pairs, batch, tmp
 # ------------------------------------------------------------------------------------------ runs
 
 
-def test_fifty_steps_lower_every_loss_and_leave_weights_and_pictures(pairs, tmp_path):
-    weights = dict.fromkeys(LOSSES, 0.2) | {"denoising": 1.0, "reconstruction": 5.0}
-    settings = config(pairs, tmp_path, losses=weights)
+def test_fifty_steps_lower_every_loss_and_leave_weights_and_pictures(pairs, batch, tmp_path):
+    weights = dict.fromkeys(LOSSES, 0.5) | {"denoising": 1.0, "reconstruction": 5.0, "action_units": 10.0}
+    settings = config(pairs, tmp_path, losses=weights, noise_only=1.0)
     history = diffusion.train(settings)
-    assert set(history) == set(LOSSES)
-    for name, values in history.items():
-        assert len(values) == 50
-        assert np.mean(values[-12:]) < np.mean(values[:12]), name
+    assert set(history) == set(LOSSES) and all(len(values) == 50 for values in history.values())
+
+    def judged(networks: DiffusionNetworks) -> dict[str, float]:
+        """The losses of one clip: from step to step they depend on what is drawn and how it is varied."""
+        noise = torch.randn(1, 3, FRAMES, 32, 32, generator=torch.Generator().manual_seed(1))
+        with torch.no_grad():
+            terms = diffusion.Objective(networks, settings)(
+                batch, noise, torch.ones(1), torch.ones(1, dtype=torch.bool)
+            )
+        return {name: float(term) for name, term in terms.items()}
+
+    torch.manual_seed(settings.seed)
+    before, after = judged(DiffusionNetworks(NETWORKS)), judged(read_networks(tmp_path / "weights"))
+    for name in LOSSES:
+        assert after[name] < before[name], name
     assert (tmp_path / "weights" / "diffusion_pytorch_model.safetensors").is_file()
     assert DiffusionNetworks.from_pretrained(tmp_path / "weights").config.parts == NETWORKS
     assert any((tmp_path / "run").rglob("events.out.tfevents*"))
@@ -226,12 +241,10 @@ def test_what_a_step_sees_depends_on_its_number_and_varies(pairs, text_encoder):
 
 
 def test_pairs_are_told_in_terms_of_emotion_and_text(batch):
-    assert batch.clip.emotion[0, 0, 1:8].argmax() == 0 and batch.clip.emotion[0, 0, 1] > 0.1  # a little happy
+    assert batch.clip.emotion[0, 0, 1] > 0.1  # happy, a little on average over the clip
     assert batch.clip.emotion.shape[-1] == 24 and batch.clip.text.abs().sum() > 0
-    smile = np.zeros(52)
-    assert shown_emotion(smile)[:8].argmax() == 0  # neutral
-    smile[[BLENDSHAPE_INDEX["mouthSmileLeft"], BLENDSHAPE_INDEX["mouthSmileRight"]]] = 0.8
-    assert shown_emotion(smile)[:8].argmax() == 1
+    for index, face in enumerate(emotion_table()):
+        assert shown_emotion(face)[:8].argmax() == index
 
 
 def test_the_learning_rate_rises_and_falls(pairs, tmp_path):

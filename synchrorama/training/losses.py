@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from synchrorama.audio import HOPS_PER_FRAME, SOUND_CONTEXT
-from synchrorama.blendshapes import MotionSpace
+from synchrorama.blendshapes import MOUTH_AND_JAW, MotionSpace
 from synchrorama.diffusion.autoencoder import LogGain
 from synchrorama.evaluation.sync import SHORTEST, SyncNet
 from synchrorama.face_topology import LIPS
@@ -62,9 +62,11 @@ def reconstruction_loss(codec: LogGain, latents: Tensor, target: Tensor, motion:
 def action_unit_loss(read: Tensor, shown: Tensor) -> Tensor:
     """AULoss: smooth L1 distance of the coefficients (N, 52) that a face reader sees from those that should show.
 
-    ARKit's coefficients stand for FACS action units here, as they do in ``emotion.expressions``.
+    ARKit's coefficients stand for FACS action units here, as they do in ``emotion.expressions``; those of mouth and jaw
+    count, the rest of the face being hardly in the picture.
     """
-    return F.smooth_l1_loss(read, shown, beta=0.05)
+    columns = list(MOUTH_AND_JAW)
+    return F.smooth_l1_loss(read[:, columns], shown[:, columns], beta=0.05)
 
 
 def emotion_loss(logits: Tensor, told: Tensor) -> Tensor:
