@@ -143,8 +143,7 @@ class DiffusionStage:
 
         for latents in blend(clips()):
             frame, place, mask = waiting.popleft()
-            with _explained():
-                yield self._paint(frame.image, place, (latents.numpy() * mask).transpose(1, 2, 0))
+            yield self._paint(frame.image, place, (latents.numpy() * mask).transpose(1, 2, 0))
 
     def _denoise(
         self,
@@ -175,11 +174,11 @@ class DiffusionStage:
         """The motion frame with the gains of its region; pixels stay its own where there is none."""
         if not latents.any():
             return image
-        gain = self.codec.gain(torch.from_numpy(latents)).numpy()
-        gain, part = place.spread(gain, image.shape)
-        result = image.copy()
-        lift = 127.5 * (self.codec.LIFT - 1)
-        result[part] = np.clip((image[part] + lift) * np.exp(gain) - lift + 0.5, 0, 255)
+        with _explained():
+            gain, part = place.spread(self.codec.gain(torch.from_numpy(latents)).numpy(), image.shape)
+            result = image.copy()
+            lift = 127.5 * (self.codec.LIFT - 1)
+            result[part] = np.clip((image[part] + lift) * np.exp(gain) - lift + 0.5, 0, 255)
         return result
 
 

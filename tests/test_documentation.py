@@ -19,7 +19,7 @@ IMPORT_NAMES = {
     "pillow": "PIL", "imageio-ffmpeg": "imageio_ffmpeg", "opencv-contrib-python": "cv2", "scikit-image": "skimage",
     "vadersentiment": "vaderSentiment",
 }  # fmt: skip
-TOOLS = {"ruff"}  # run, not imported
+TOOLS = {"ruff", "tensorboard", "protobuf"}  # run, or used by accelerate, not imported
 # gradio brings its client; spaces exists on Spaces only, and the page does without it
 OURS = {"synchrorama", "app", "conftest", "gradio_client", "spaces"}
 RUN_TIME = (

@@ -27,7 +27,7 @@ from synchrorama.training.datasets import mirrored
 from synchrorama.training.motion_words import describe_motion, write_description
 
 _SHIFT = 2  # cells, so that the place of the region teaches nothing
-_EXPOSURE, _TINT = 0.15, 0.06  # spread of the logarithm of brightness, common and per colour
+_EXPOSURE, _TINT, _CONTRAST = 0.2, 0.1, 0.25  # spread of the logarithm of brightness, of that of colours, and of gamma
 _UNTOLD = 0.1  # share of clips without sound, and of those without text; half as many without emotion
 
 
@@ -84,13 +84,12 @@ class PairSequences:
     def draw(self, generator: np.random.Generator, frames: int, clips: int, stills: int) -> list[PairBatch]:
         """Varied sequences: one batch of ``clips`` clips of ``frames`` frames, one of ``stills`` single frames.
 
-        People with much footage come more often than others, but less than in proportion.
+        Every person comes as often as every other, however much footage there is.
         """
         batches = []
         if clips and self.people:
-            weight = np.sqrt([len(sequences) for sequences in self.people.values()])
-            chosen = generator.choice(len(weight), clips, p=weight / weight.sum())
             people = list(self.people.values())
+            chosen = generator.integers(len(people), size=clips)
             drawn = [people[i][generator.integers(len(people[i]))] for i in chosen]
             batches.append(_batch([_varied(each, generator, frames) for each in drawn]))
         if stills and self.stills:
@@ -148,6 +147,7 @@ def _varied(sequence: dict[str, np.ndarray], generator: np.random.Generator, fra
     pixels = made["motion"].shape[-1] // made["mouth"].shape[-1]
     down, right, down_photo, right_photo = generator.integers(-_SHIFT, _SHIFT + 1, 4)
     gain = np.exp(generator.normal(0, _EXPOSURE) + generator.normal(0, _TINT, 3)).astype(np.float32)[:, None, None]
+    gamma = np.float32(np.exp(generator.normal(0, _CONTRAST)))
     for name, rows, columns in (
         ("motion", pixels * down, pixels * right),
         ("target", pixels * down, pixels * right),
@@ -156,7 +156,7 @@ def _varied(sequence: dict[str, np.ndarray], generator: np.random.Generator, fra
     ):
         picture = made[name][..., ::-1] if mirror else made[name]
         picture = _shifted(picture, int(rows), int(columns))
-        made[name] = picture if name == "mouth" else ((picture + 1) * gain - 1).clip(-1, 1)
+        made[name] = picture if name == "mouth" else _relit(picture, gain, gamma)
     made["text"] = made["text"][mirror]
     if mirror:
         made["blendshapes"] = mirrored(made["blendshapes"])
@@ -164,6 +164,11 @@ def _varied(sequence: dict[str, np.ndarray], generator: np.random.Generator, fra
     for name, tell in zip(("mel", "emotion", "text"), told, strict=True):
         made[name] = made[name] * np.float32(tell)
     return made
+
+
+def _relit(picture: np.ndarray, gain: np.ndarray, gamma: np.float32) -> np.ndarray:
+    """(…, 3, H, W) in [-1, 1] in another light; gamma darkens or lightens what is between black and white."""
+    return (2 * ((picture + 1) / 2).clip(0, 1) ** gamma * gain - 1).clip(-1, 1)
 
 
 def _shifted(picture: np.ndarray, rows: int, columns: int) -> np.ndarray:
