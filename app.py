@@ -77,7 +77,7 @@ def generate(
     description: str = "",
     inference_steps: int = 1,
     guidance_scale: float = 1.0,
-    diffusion_strength: float = 1.0,
+    diffusion_strength: float = 0.3,
     sampler: str = "euler",
     request: gr.Request = None,
     progress: gr.Progress = gr.Progress(),  # noqa: B008 - gradio finds it by this default
@@ -111,7 +111,7 @@ def generate(
         description: what the person does, such as "smiles, then looks to the left and nods".
         inference_steps: in how many steps diffusion paints the mouth, 1 to 50.
         guidance_scale: how much what is painted follows the sound, 0 to 5.
-        diffusion_strength: how much diffusion may change the motion frames, 0 to 1.
+        diffusion_strength: how much of what diffusion paints is shown, 0 to 1.
         sampler: "euler", "unipc" or "dpm++".
 
     Returns:

@@ -53,7 +53,7 @@ def blocks(pictures: Tensor) -> Tensor:
     return torch.einsum("dc,fchw->fdhw", TO_LUMA_CHROMA, F.avg_pool2d(pictures, BLOCK))
 
 
-def measure_real(pipe: SynchroRaMaPipeline, pairs: Path, steps: int, sheet: Path | None) -> dict[str, Any]:
+def measure_real(pipe: SynchroRaMaPipeline, pairs: Path, steps: int, strength: float, sheet: Path | None) -> dict[str, Any]:
     """Mean absolute errors over all frames with an open mouth, each person weighing the same."""
     sequences = PairSequences(pairs, "dev", pipe.text_encoder)
     networks = pipe.diffusion.networks
@@ -66,7 +66,7 @@ def measure_real(pipe: SynchroRaMaPipeline, pairs: Path, steps: int, sheet: Path
                 continue
             real = blocks(batch.target[0])
             row = []
-            for pictures in (batch.clip.motion[0], paint(networks, batch, steps)):
+            for pictures in (batch.clip.motion[0], paint(networks, batch, steps, strength)):
                 error = (blocks(pictures) - real).abs().mean(1, keepdim=True)
                 row += [float((error * mouth).sum() / mouth.sum()), float(error.mean())]
             rows.append(row)
@@ -88,11 +88,13 @@ def measure_real(pipe: SynchroRaMaPipeline, pairs: Path, steps: int, sheet: Path
     }  # fmt: skip
 
 
-def measure_generated(pipe: SynchroRaMaPipeline, photos: list[Path], steps: int, sheet: Path | None) -> dict[str, Any]:
+def measure_generated(
+    pipe: SynchroRaMaPipeline, photos: list[Path], steps: int, strength: float, sheet: Path | None
+) -> dict[str, Any]:
     """Sharpness and flicker with diffusion over those without, for each photo."""
     rows, ratios = [], {}
     for photo in photos:
-        settings = GenerationSettings(seed=1, inference_steps=steps)
+        settings = GenerationSettings(seed=1, inference_steps=steps, diffusion_strength=strength)
         try:
             result = pipe(photo, SPEECH, settings)
         except InputError as error:
@@ -171,6 +173,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, nargs="*", default=[REPOSITORY / "assets"], help="photos, or folders")
     parser.add_argument("--limit", type=int, default=12, help="photos (default 12)")
     parser.add_argument("--steps", type=int, default=1, help="inference steps (default 1)")
+    parser.add_argument("--strength", type=float, default=0.3, help="share of what is painted (default 0.3)")
     parser.add_argument("--checkpoint", default="checkpoints/mini")
     parser.add_argument("--sheet", type=Path, help="write the contact sheets beside this name, as PNG")
     parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
@@ -179,11 +182,15 @@ def main() -> None:
     pipe = SynchroRaMaPipeline.from_pretrained(arguments.checkpoint)
     figures = {}
     if arguments.pairs:
-        figures["real"] = measure_real(pipe, arguments.pairs, arguments.steps, arguments.sheet)
+        figures["real"] = measure_real(
+            pipe, arguments.pairs, arguments.steps, arguments.strength, arguments.sheet
+        )
     found = [file for path in arguments.photos for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
     photos = [file for file in found if file.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp")][: arguments.limit]
     if photos:
-        figures["generated"] = measure_generated(pipe, photos, arguments.steps, arguments.sheet)
+        figures["generated"] = measure_generated(
+            pipe, photos, arguments.steps, arguments.strength, arguments.sheet
+        )
     if arguments.long:
         figures["long"] = measure_long(pipe, REPOSITORY / "assets" / "grace_hopper.jpg", arguments.long)
     if arguments.json:

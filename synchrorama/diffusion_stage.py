@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 CLIP_FRAMES, OVERLAP = 8, 1
 SHARED_NOISE = 0.7
+_PALE = 0.25  # mean distance of the largest from the smallest of red, green and blue, which reach from -1 to 1
 _FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 1.0}
 SAMPLERS: dict[str, Callable[[], Any]] = {
     "euler": FlowMatchEulerDiscreteScheduler,
@@ -115,8 +116,10 @@ class DiffusionStage:
         rendered, waiting = iter(rendered), deque()
         cells = REGION_SIZE // self.codec.pixels
         noises = make_noise((3, 1, cells, cells), torch.Generator().manual_seed(settings.seed or 0), SHARED_NOISE)
+        reference = _pictures([_region(photo)[1]])
+        colour = _colourfulness(reference)
         with _explained(), torch.inference_mode():
-            features = self._denoiser.features(_pictures([_region(photo)[1]]))
+            features = self._denoiser.features(reference)
 
         def clips() -> Iterator[tuple[range, Tensor]]:
             held: deque[tuple[MotionFrame, Tensor, Tensor, Tensor]] = deque()
@@ -143,7 +146,9 @@ class DiffusionStage:
 
         for latents in blend(clips()):
             frame, place, mask = waiting.popleft()
-            yield self._paint(frame.image, place, (latents.numpy() * mask).transpose(1, 2, 0))
+            grey = latents.mean(0, keepdim=True)  # what all colours gain alike
+            field = (grey + colour * (latents - grey)).numpy() * mask
+            yield self._paint(frame.image, place, field.transpose(1, 2, 0))
 
     def _denoise(
         self,
@@ -158,7 +163,7 @@ class DiffusionStage:
         if not clip.mouth.any() and after_step is None:
             return motion[0]  # nothing would be painted
         passes = guidance_passes(settings.guidance_scale, settings.emotion_strength)
-        sampler = Sampler(SAMPLERS[settings.sampler](), settings.inference_steps, settings.diffusion_strength)
+        sampler = Sampler(SAMPLERS[settings.sampler](), settings.inference_steps)
 
         def predict(latents: Tensor, timestep: Tensor, told: str) -> Tensor:
             return self._denoiser.predict(latents, timestep, clip, features, told)
@@ -168,7 +173,10 @@ class DiffusionStage:
                 after_step(done, steps, lambda: _seen(self.codec.preview(latents[0].transpose(0, 1), clip.motion[0])))
 
         with _explained(), torch.inference_mode():
-            return sampler(lambda x, t: guided(predict, x, t, passes), noise, motion, watch)[0]
+            latents = sampler(lambda x, t: guided(predict, x, t, passes), noise, motion, watch)[0]
+        # Zeros are the motion frame, so a share of the latents is a share of the way. To start from the noised motion
+        # frame instead leaves the colours of some people further from the real ones for the same gain on others.
+        return settings.diffusion_strength * latents
 
     def _paint(self, image: np.ndarray, place: FaceRegion, latents: np.ndarray) -> np.ndarray:
         """The motion frame with the gains of its region; pixels stay its own where there is none."""
@@ -232,6 +240,15 @@ def _explained() -> Iterator[None]:
 def _region(frame: MotionFrame) -> tuple[FaceRegion, np.ndarray]:
     place = FaceRegion.of(frame, REGION_SIZE)
     return place, place.cut(frame.image)
+
+
+def _colourfulness(photo: Tensor) -> float:
+    """How far a picture (1, 3, H, W) is from grey: 0 for black and white, 1 from pale colours on.
+
+    The weights have seen colour only and would tint the mouth of a grey face.
+    """
+    spread = (photo.amax(1) - photo.amin(1)).mean()
+    return float((spread / _PALE).clamp(0, 1))
 
 
 def _pictures(regions: list[np.ndarray]) -> Tensor:

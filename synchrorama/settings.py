@@ -241,9 +241,9 @@ class GenerationSettings:
         minimum=0.0, maximum=5.0, step=0.1,
     )  # fmt: skip
     diffusion_strength: float = _control(
-        1.0,
+        0.3,
         "Diffusion strength",
-        "How much diffusion may change the motion frames: 1 paints the mouth anew, 0 leaves the frames as they are.",
+        "How much of what diffusion paints is shown: 0 leaves the motion frames, 0.3 is gentle, 1 is all of it.",
         minimum=0.0, maximum=1.0, step=0.05,
     )  # fmt: skip
     sampler: str = _control(

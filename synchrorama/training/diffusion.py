@@ -184,8 +184,13 @@ def learning_rate(config: RunConfig, step: int) -> float:
 
 
 @torch.no_grad()
-def paint(networks: DiffusionNetworks, batch: PairBatch, steps: int = 1, seed: int = 0) -> Tensor:
-    """What a generation would make of the motion frames of one sequence: (F, 3, 128, 128) in [-1, 1]."""
+def paint(
+    networks: DiffusionNetworks, batch: PairBatch, steps: int = 1, strength: float = 1.0, seed: int = 0
+) -> Tensor:
+    """What a generation would make of the motion frames of one sequence: (F, 3, 128, 128) in [-1, 1].
+
+    ``strength`` is the share of it that is shown.
+    """
     codec, clip = LogGain(networks.config.parts["motion_guide"]["pixels"]), batch.clip
     denoiser = Denoiser(networks, codec)
     features = denoiser.features(batch.reference)
@@ -195,7 +200,7 @@ def paint(networks: DiffusionNetworks, batch: PairBatch, steps: int = 1, seed: i
     sampler = Sampler(FlowMatchEulerDiscreteScheduler(), steps)
     latents = sampler(lambda x, t: denoiser.predict(x, t, clip, features), noise, torch.zeros_like(noise))
     latents = latents[0].transpose(0, 1) * painted(clip.mouth[0]) * torch.from_numpy(feather(width)).to(latents)
-    return codec.decode(latents, clip.motion[0])
+    return codec.decode(strength * latents, clip.motion[0])
 
 
 def contact_sheet(networks: DiffusionNetworks, examples: list[PairBatch], device: torch.device) -> np.ndarray:
