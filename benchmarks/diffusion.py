@@ -53,7 +53,9 @@ def blocks(pictures: Tensor) -> Tensor:
     return torch.einsum("dc,fchw->fdhw", TO_LUMA_CHROMA, F.avg_pool2d(pictures, BLOCK))
 
 
-def measure_real(pipe: SynchroRaMaPipeline, pairs: Path, steps: int, strength: float, sheet: Path | None) -> dict[str, Any]:
+def measure_real(
+    pipe: SynchroRaMaPipeline, pairs: Path, steps: int, strength: float, sheet: Path | None
+) -> dict[str, Any]:
     """Mean absolute errors over all frames with an open mouth, each person weighing the same."""
     sequences = PairSequences(pairs, "dev", pipe.text_encoder)
     networks = pipe.diffusion.networks
