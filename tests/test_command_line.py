@@ -204,8 +204,8 @@ def files(tmp_path, photo_path, speech_path) -> dict[str, Path]:
         ("analyze {folder}/none.wav", "does not exist"),
         ("analyze {speech} {speech}", "One photo and one recording"),
         ("analyze {speech} -o {folder}/report.pdf", ".html, .png or .svg"),
-        ("train", "choose a2m, emotion, scene or sync"),
-        ("train everything", "choose a2m, emotion, scene or sync"),
+        ("train", "choose a2m, diffusion, emotion, face_reader, scene or sync"),
+        ("train everything", "choose a2m, diffusion, emotion, face_reader, scene or sync"),
     ],
 )
 def test_bad_input_is_told_in_one_sentence_with_exit_code_2(line, says, files, capsys):

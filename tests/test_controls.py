@@ -34,9 +34,10 @@ def motion_for(pipeline, photo_path, speech_samples, tmp_path_factory):
 
 
 def test_no_control_is_left_without_a_test():
+    import test_diffusion_stage
     import test_emotion_controls
 
-    names = [*globals(), *vars(test_emotion_controls)]
+    names = [*globals(), *vars(test_emotion_controls), *vars(test_diffusion_stage)]
     tested = {name.removeprefix("test_control_") for name in names if name.startswith("test_control_")}
     assert tested == set(controls())
 

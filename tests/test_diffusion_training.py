@@ -186,7 +186,7 @@ def test_the_gradient_of_every_loss_reaches_the_denoising_unet(pairs, batch, tmp
 
 
 def test_fifty_steps_lower_every_loss_and_leave_weights_and_pictures(pairs, batch, tmp_path):
-    weights = dict.fromkeys(LOSSES, 0.5) | {"denoising": 1.0, "reconstruction": 5.0, "action_units": 10.0}
+    weights = dict.fromkeys(LOSSES, 0.5) | {"denoising": 1.0, "reconstruction": 20.0, "action_units": 10.0}
     settings = config(pairs, tmp_path, losses=weights, noise_only=1.0)
     history = diffusion.train(settings)
     assert set(history) == set(LOSSES) and all(len(values) == 50 for values in history.values())
