@@ -237,7 +237,13 @@ def estimated_seconds(seconds: float, settings: GenerationSettings) -> float:
     """Wall time of a generation after start-up, as measured on two cores of a laptop (benchmarks/realtime.py)."""
     if settings.preview:
         seconds = min(seconds, PREVIEW_SECONDS)
-    return 1.0 + seconds * (0.6 if settings.framing == "crop" else 1.2)
+    rate = 0.6 if settings.framing == "crop" else 1.2
+    if not settings.preview and settings.diffusion_strength > 0:
+        from .diffusion.sampling import guidance_passes
+
+        passes = guidance_passes(settings.guidance_scale, settings.emotion_strength)
+        rate += 0.35 * settings.inference_steps * len(passes)
+    return 1.0 + seconds * rate
 
 
 @cache
