@@ -10,7 +10,8 @@ import argparse
 import copy
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -67,8 +68,11 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, list[float]]:
     Raises:
         InputError: there is nothing to learn from, or nothing to go on with.
     """
-    torch.set_num_threads(config.threads)
-    torch.set_flush_denormal(True)  # the smallest numbers of AdamW's moments would slow a CPU down
+    with _processor(config.threads):
+        return _train(config, resume)
+
+
+def _train(config: RunConfig, resume: bool) -> dict[str, list[float]]:
     torch.manual_seed(config.seed)
     text_encoder = TextEncoder.from_pretrained(config.checkpoints / "scene_encoder").eval()
     sequences = PairSequences(config.pairs, "train", text_encoder)
@@ -117,6 +121,20 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, list[float]]:
                 accelerator.get_tracker("tensorboard").log_images({"dev": sheet[None]}, step, dataformats="NHWC")
     accelerator.end_training()
     return history
+
+
+@contextmanager
+def _processor(threads: int) -> Iterator[None]:
+    """So many threads, and the smallest numbers of AdamW's moments taken for zero, which else slow a CPU down; for the
+    time of the training only, because MediaPipe does not start in this mode."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(before)
 
 
 class Objective(nn.Module):
