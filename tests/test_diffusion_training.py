@@ -230,6 +230,13 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(pairs, tmp_path, m
     assert all(torch.allclose(ends[0][name], ends[1][name], atol=1e-3) for name in ends[0])
 
 
+def test_a_run_whose_losses_are_not_finite_ends_before_it_saves_them(pairs, tmp_path, monkeypatch):
+    monkeypatch.setattr(diffusion, "denoising_loss", lambda flow, *_: flow.sum() * float("nan"))
+    with pytest.raises(InputError, match="losses of step 0 are not finite; lower learning_rate"):
+        diffusion.train(config(pairs, tmp_path, steps=2, save_every=1))
+    assert not (tmp_path / "weights").exists() and not (tmp_path / "run" / "state.pt").exists()
+
+
 def test_what_a_step_sees_depends_on_its_number_and_varies(pairs, text_encoder):
     sequences = PairSequences(pairs, "train", text_encoder)
     first, again, other = (

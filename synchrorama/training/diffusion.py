@@ -66,7 +66,7 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, list[float]]:
         Name of the loss → its value at each step that this call made.
 
     Raises:
-        InputError: there is nothing to learn from, or nothing to go on with.
+        InputError: there is nothing to learn from, nothing to go on with, or the losses are no longer finite.
     """
     with _processor(config.threads):
         return _train(config, resume)
@@ -104,6 +104,11 @@ def _train(config: RunConfig, resume: bool) -> dict[str, list[float]]:
         optimiser.step()
         optimiser.zero_grad()
         average.step(networks.parameters())
+        if not all(map(np.isfinite, terms.values())):
+            raise InputError(
+                f"The losses of step {step} are not finite; lower learning_rate, or check the pairs, and go on with "
+                "--resume from the state that was last saved."
+            )
         for name, value in terms.items():
             history.setdefault(name, []).append(value)
         step += 1
