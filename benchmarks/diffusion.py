@@ -76,7 +76,7 @@ def measure_real(
             people[person] = np.mean(rows, axis=0)
         examples.append(max(map(unvaried, each), key=lambda batch: float(batch.clip.mouth.amax((0, 2, 3, 4)).sum())))
     if sheet:
-        picture = contact_sheet(networks, examples, torch.device("cpu"))
+        picture = contact_sheet(networks, examples, torch.device("cpu"), strength)
         cv2.imwrite(str(sheet.with_name(sheet.stem + "_real.png")), _two_columns(picture, 128)[:, :, ::-1])
     table = np.array(list(people.values()))
     means = table.mean(0)

@@ -226,7 +226,9 @@ def paint(
     return codec.decode(strength * latents, clip.motion[0])
 
 
-def contact_sheet(networks: DiffusionNetworks, examples: list[PairBatch], device: torch.device) -> np.ndarray:
+def contact_sheet(
+    networks: DiffusionNetworks, examples: list[PairBatch], device: torch.device, strength: float = 1.0
+) -> np.ndarray:
     """Photo | motion frame | result | real picture, a row for each example, in its frame with the widest mouth.
 
     Returns:
@@ -236,7 +238,7 @@ def contact_sheet(networks: DiffusionNetworks, examples: list[PairBatch], device
     for batch in examples:
         batch = _on(batch, device)
         widest = int(batch.clip.mouth[0].sum((1, 2, 3)).argmax())
-        result = paint(networks, batch)[widest]
+        result = paint(networks, batch, strength=strength)[widest]
         rows.append(torch.cat([batch.reference[0], batch.clip.motion[0, widest], result, batch.target[0, widest]], 2))
     sheet = torch.cat(rows, 1).movedim(0, -1)
     return ((sheet + 1) * 127.5).clamp(0, 255).byte().cpu().numpy()
