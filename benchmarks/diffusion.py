@@ -40,17 +40,17 @@ from synchrorama.diffusion.region import FaceRegion  # noqa: E402
 from synchrorama.evaluation import quality  # noqa: E402
 from synchrorama.face_topology import LIPS  # noqa: E402
 from synchrorama.training.diffusion import contact_sheet, paint  # noqa: E402
+from synchrorama.training.losses import luma_chroma  # noqa: E402
 from synchrorama.training.pair_batches import PairSequences, unvaried  # noqa: E402
 
 BLOCK = 4  # pixels of the face region: 8 of a frame
 SPEECH = REPOSITORY / "assets" / "english_slt.flac"
 SECONDS = 4
-TO_LUMA_CHROMA = torch.tensor([[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]])
 
 
 def blocks(pictures: Tensor) -> Tensor:
     """(F, 3, H, W) in [-1, 1] → luminance and chroma of blocks, (F, 3, H / 4, W / 4)."""
-    return torch.einsum("dc,fchw->fdhw", TO_LUMA_CHROMA, F.avg_pool2d(pictures, BLOCK))
+    return luma_chroma(F.avg_pool2d(pictures, BLOCK))
 
 
 def measure_real(
@@ -74,7 +74,7 @@ def measure_real(
             rows.append(row)
         if rows:
             people[person] = np.mean(rows, axis=0)
-        examples.append(max(map(unvaried, each), key=lambda batch: float(batch.clip.mouth.amax((0, 2, 3, 4)).sum())))
+        examples.append(unvaried(max(each, key=lambda sequence: sequence["mouth"].max((1, 2)).sum())))
     if sheet:
         picture = contact_sheet(networks, examples, torch.device("cpu"), strength)
         cv2.imwrite(str(sheet.with_name(sheet.stem + "_real.png")), _two_columns(picture, 128)[:, :, ::-1])
@@ -109,7 +109,7 @@ def measure_generated(
             landmarks = result.portrait.landmarks[None, points]
             box = quality.face_box(landmarks, result.renderer.width, result.renderer.height)
             before, after = ([quality.face_picture(each, box) for each in frames] for frames in both)
-            sharp = [np.median([cv2.Laplacian(face, cv2.CV_32F).var() for face in faces]) for faces in (before, after)]
+            sharp = [np.median(list(map(quality.sharpness, faces))) for faces in (before, after)]
             flicker = [quality.picture_quality(faces).flicker for faces in (before, after)]
             ratios[photo.stem] |= {f"sharpness{part}": sharp[1] / sharp[0], f"flicker{part}": flicker[1] / flicker[0]}
         rows.append(_row(result, both))
@@ -135,7 +135,7 @@ def measure_long(pipe: SynchroRaMaPipeline, photo: Path, seconds: int) -> dict[s
             for t, frame in enumerate(each.frames):
                 if t < 25 or t >= len(each) - 25:
                     face = quality.face_picture(frame, box)
-                    sharp.append(cv2.Laplacian(face, cv2.CV_32F).var())
+                    sharp.append(quality.sharpness(face))
                     left, top, right, bottom = box
                     colour.append(frame[top:bottom, left:right].mean((0, 1)))
             figures[f"sharpness_{name}"] = float(np.mean(sharp[25:]) / np.mean(sharp[:25]))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import json
 import os
 import shutil
@@ -26,9 +27,11 @@ EMOTION_SETTINGS = (
     "emotion_mode", "emotion", "valence", "arousal", "keyframes", "emotion_strength", "text_weight", "voice_weight",
     "valence_arousal_weight", "photo_weight", "transcript", "description",
 )  # fmt: skip
+TRAINERS = ("a2m", "diffusion", "emotion", "face_reader", "scene", "sync")  # modules of ``training`` with a ``main``
+_TRAINERS = f"{', '.join(TRAINERS[:-1])} or {TRAINERS[-1]}"
 FORWARDED = {
     "evaluate": "measure a finished video: lip sync, blinks, head motion, sharpness",
-    "train": "train a network: a2m, diffusion, emotion, face_reader, scene or sync",
+    "train": f"train a network: {_TRAINERS}",
     "prepare": "make what the shipped weights were trained on: basis, track, ...",
 }
 
@@ -108,24 +111,9 @@ def _forward(command: str, rest: list[str]) -> int | None:
 
         return prepare(rest)
     name = rest[0] if rest else "nothing"
-    if name == "a2m":
-        from .training.a2m import main as train
-    elif name == "diffusion":
-        from .training.diffusion import main as train
-    elif name == "emotion":
-        from .training.emotion import main as train
-    elif name == "face_reader":
-        from .training.face_reader import main as train
-    elif name == "scene":
-        from .training.scene import main as train
-    elif name == "sync":
-        from .training.sync import main as train
-    else:
-        raise InputError(
-            f"There is no network called {name!r} to train; "
-            "choose a2m, diffusion, emotion, face_reader, scene or sync."
-        )
-    return train(rest[1:])
+    if name not in TRAINERS:
+        raise InputError(f"There is no network called {name!r} to train; choose {_TRAINERS}.")
+    return importlib.import_module(f"synchrorama.training.{name}").main(rest[1:])
 
 
 class _Parser(argparse.ArgumentParser):

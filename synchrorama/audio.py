@@ -54,6 +54,8 @@ def sound_around(mel: np.ndarray, frames: range) -> np.ndarray:
     first = (np.array(frames) - SOUND_CONTEXT) * HOPS_PER_FRAME
     columns = first[:, None] + np.arange(SOUND_COLUMNS)
     inside = (columns >= 0) & (columns < len(mel))
+    if inside.all():
+        return mel[columns]
     floor = mel.min() if len(mel) else 0
     return np.where(inside[..., None], mel[columns * inside], mel.dtype.type(floor))
 

@@ -1,7 +1,7 @@
 """The paper's second stage in a generation: motion frames in, frames whose mouths are painted out, clip by clip.
 
-Each clip is denoised from the noised latents of its motion frames, under the features of the photo that ReferenceNet
-reads once, the sound, Z_emo and C_t. Clips overlap and fade into each other, and each is anchored to the photo, never
+Each clip is denoised from noise, under its motion frames, the features of the photo that ReferenceNet reads once, the
+sound, Z_emo and C_t. Clips overlap and fade into each other, and each is anchored to the photo, never
 to the clip before, so a video may be as long as it likes.
 """
 
@@ -22,10 +22,9 @@ from torch import Tensor
 
 from synchrorama.audio import MEL_BANDS, SOUND_COLUMNS, sound_around
 from synchrorama.diffusion import DiffusionNetworks
-from synchrorama.diffusion.autoencoder import LogGain
 from synchrorama.diffusion.checkpoint import load_strictly
 from synchrorama.diffusion.denoiser import ClipConditions, Denoiser
-from synchrorama.diffusion.region import REGION_SIZE, FaceRegion, feather, painted
+from synchrorama.diffusion.region import REGION_SIZE, FaceRegion, painted
 from synchrorama.diffusion.sampling import Sampler, blend, guidance_passes, guided, make_noise, overlapping
 from synchrorama.errors import InputError
 
@@ -82,8 +81,8 @@ class DiffusionStage:
 
     def __init__(self, networks: DiffusionNetworks) -> None:
         self.networks = networks.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-        self.codec = LogGain(networks.config.parts["motion_guide"]["pixels"])
-        self._denoiser = Denoiser(networks, self.codec)
+        self._denoiser = Denoiser(networks)
+        self.codec = self._denoiser.codec
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> DiffusionStage:
@@ -101,7 +100,7 @@ class DiffusionStage:
         settings: GenerationSettings,
         after_step: AfterStep | None = None,
     ) -> Iterator[np.ndarray]:
-        """The T frames (H, W, 3) uint8 RGB, each when it is asked for; no more than a clip of them is held.
+        """The T frames (H, W, 3) uint8 RGB, each when it is asked for; no more than two clips of them are held.
 
         Args:
             rendered: the T motion frames; they are taken as they are needed.
@@ -122,14 +121,13 @@ class DiffusionStage:
             features = self._denoiser.features(reference)
 
         def clips() -> Iterator[tuple[range, Tensor]]:
-            held: deque[tuple[MotionFrame, Tensor, Tensor, Tensor]] = deque()
+            held: deque[tuple[Tensor, Tensor, Tensor]] = deque()
             taken = 0
             for span in overlapping(len(told), CLIP_FRAMES, OVERLAP):
                 for frame in islice(rendered, span.stop - taken):
                     place, picture = _region(frame)
                     mouth = torch.from_numpy(place.mouth(frame.mouth, cells))[None]
-                    mask = (painted(mouth[None])[0] * torch.from_numpy(feather(cells))).numpy()
-                    waiting.append((frame, place, mask))
+                    waiting.append((frame, place, painted(mouth[None])[0].numpy()))
                     held.append((_pictures([picture])[0], mouth, next(noises)))
                 taken = span.stop
                 while len(held) > len(span):
@@ -160,19 +158,18 @@ class DiffusionStage:
     ) -> Tensor:
         """One clip → its latents (3, F, cells, cells)."""
         motion = torch.zeros_like(noise)  # the motion frame is no gain at all
-        if not clip.mouth.any() and after_step is None:
-            return motion[0]  # nothing would be painted
         passes = guidance_passes(settings.guidance_scale, settings.emotion_strength)
         sampler = Sampler(SAMPLERS[settings.sampler](), settings.inference_steps)
 
         def predict(latents: Tensor, timestep: Tensor, told: str) -> Tensor:
-            return self._denoiser.predict(latents, timestep, clip, features, told)
+            return self._denoiser.predict(latents, timestep, conditions[told])
 
         def watch(done: int, steps: int, latents: Tensor) -> None:
             if after_step is not None:
                 after_step(done, steps, lambda: _seen(self.codec.preview(latents[0].transpose(0, 1), clip.motion[0])))
 
         with _explained(), torch.inference_mode():
+            conditions = {told: self._denoiser.conditions(clip, features, told) for told in passes}
             latents = sampler(lambda x, t: guided(predict, x, t, passes), noise, motion, watch)[0]
         # Zeros are the motion frame, so a share of the latents is a share of the way. To start from the noised motion
         # frame instead leaves the colours of some people further from the real ones for the same gain on others.

@@ -238,7 +238,7 @@ def estimated_seconds(seconds: float, settings: GenerationSettings) -> float:
     if settings.preview:
         seconds = min(seconds, PREVIEW_SECONDS)
     rate = 0.6 if settings.framing == "crop" else 1.2
-    if not settings.preview and settings.diffusion_strength > 0:
+    if settings.diffuses:
         from .diffusion.sampling import guidance_passes
 
         passes = guidance_passes(settings.guidance_scale, settings.emotion_strength)

@@ -165,6 +165,7 @@ class SynchroRaMaPipeline:
         """
         from .acting import act
         from .audio import loudness
+        from .scene import SceneText
 
         if speech is None and motion is None:
             raise InputError("There is nothing to say; give a recording or a motion file.")
@@ -184,7 +185,7 @@ class SynchroRaMaPipeline:
             frames = None if recording is None else recording.frame_count
             motion = driving_motion(motion, frames, settings.max_seconds, work.warnings)
             emotion, acting = embedding.chosen(_NEUTRAL, len(motion)), None
-            scene = self.text_encoder.encode("")
+            scene = SceneText()
         else:
             with work.stage("Hearing the emotion"):
                 emotion = self._emotion(recording, settings, renderer.expression, work.warnings)
@@ -201,9 +202,8 @@ class SynchroRaMaPipeline:
                 motion = self._motion(recording, emotion, scene, acting, settings)
         if settings.preview:
             motion = motion[: PREVIEW_SECONDS * FPS]
-        return Result(
-            portrait, recording, motion, settings, emotion, acting, scene, renderer, self._diffusion_for(settings), work
-        )
+        diffusion = self.diffusion if settings.diffuses else None
+        return Result(portrait, recording, motion, settings, emotion, acting, scene, renderer, diffusion, work)
 
     def look(
         self,
@@ -391,9 +391,3 @@ class SynchroRaMaPipeline:
             scene=scene.over_time(len(emotion)),
             acting=acting,
         )
-
-    # ------------------------------------------------------------------------------------------ diffusion
-
-    def _diffusion_for(self, settings: GenerationSettings) -> DiffusionStage | None:
-        """What paints the motion frames; None where these settings leave them as they are."""
-        return None if settings.preview or settings.diffusion_strength == 0 else self.diffusion

@@ -272,6 +272,11 @@ class GenerationSettings:
         if self.emotion_mode == "keyframes" and self.keyframes is None:
             parse_keyframes("")
 
+    @property
+    def diffuses(self) -> bool:
+        """Whether these settings have diffusion paint the motion frames."""
+        return not self.preview and self.diffusion_strength > 0
+
     def with_seed(self) -> GenerationSettings:
         """These settings with a random seed drawn if none is set, so that the result can be repeated."""
         return self if self.seed is not None else replace(self, seed=secrets.randbelow(MAX_SEED + 1))

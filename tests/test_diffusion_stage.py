@@ -81,10 +81,11 @@ def clip(shown, speech_samples) -> tuple[Tensor, ClipConditions]:
 
 def latents_of(stage: DiffusionStage, reference: Tensor, clip: ClipConditions, told: str = FULL) -> Tensor:
     """(3, F, 32, 32), in one step from the same noise."""
-    denoiser = Denoiser(stage.networks, stage.codec)
+    denoiser = Denoiser(stage.networks)
     noise = torch.randn(1, 3, 1, 32, 32, generator=torch.Generator().manual_seed(0)).expand(-1, -1, CLIP_FRAMES, -1, -1)
     with torch.inference_mode():
-        flow = denoiser.predict(noise, torch.tensor(1000.0), clip, denoiser.features(reference), told)
+        conditions = denoiser.conditions(clip, denoiser.features(reference), told)
+        flow = denoiser.predict(noise, torch.tensor(1000.0), conditions)
     return (noise - flow)[0]
 
 
@@ -189,13 +190,13 @@ def test_the_painting_goes_where_the_motion_frames_have_their_mouth(stage, clip)
 def test_guidance_identities(stage, clip):
     """DESIGN of nested guidance: a = 1 and s = 1 is one pass that knows all, s = 0 one that knows no emotion."""
     reference, given = clip
-    denoiser = Denoiser(stage.networks, stage.codec)
+    denoiser = Denoiser(stage.networks)
     noise = torch.randn(1, 3, CLIP_FRAMES, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         features = denoiser.features(reference)
 
         def predict(latents: Tensor, timestep: Tensor, told: str) -> Tensor:
-            return denoiser.predict(latents, timestep, given, features, told)
+            return denoiser.predict(latents, timestep, denoiser.conditions(given, features, told))
 
         def mixed(a: float, s: float) -> Tensor:
             return guided(predict, noise, torch.tensor(700.0), guidance_passes(a, s))
@@ -207,7 +208,7 @@ def test_guidance_identities(stage, clip):
         assert torch.allclose(mixed(3, 0), nothing + 3 * (audio - nothing), atol=1e-5)
         silent = replace(given, emotion=given.emotion * 0, text=given.text * 0)
         assert torch.allclose(
-            audio, denoiser.predict(noise, torch.tensor(700.0), silent, features, FULL), atol=1e-5
+            audio, denoiser.predict(noise, torch.tensor(700.0), denoiser.conditions(silent, features)), atol=1e-5
         )
         assert not torch.allclose(audio, full, atol=1e-4) and not torch.allclose(audio, nothing, atol=1e-4)
 

@@ -52,7 +52,11 @@ class LogGain:
     def decode(self, latents: Tensor, motion: Tensor) -> Tensor:
         gain = self.gain(latents)
         gain = F.interpolate(gain, scale_factor=self.pixels, mode="bicubic", align_corners=False)
-        return ((motion + self.LIFT) * gain.exp() - self.LIFT).clamp(-1, 1)
+        return self.brightened(motion, gain).clamp(-1, 1)
+
+    def brightened(self, pictures: Tensor, gain: Tensor) -> Tensor:
+        """Pictures with a gain g of each of their pixels; what comes out may leave [-1, 1]."""
+        return (pictures + self.LIFT) * gain.exp() - self.LIFT
 
     def gain(self, latents: Tensor) -> Tensor:
         """Latents → g, which no sampler can drive beyond what training knew."""
@@ -63,8 +67,7 @@ class LogGain:
         return F.pixel_unshuffle(photo, self.pixels)
 
     def preview(self, latents: Tensor, motion: Tensor) -> Tensor:
-        mean = F.avg_pool2d(motion, self.pixels) + self.LIFT
-        return (mean * self.gain(latents).exp() - self.LIFT).clamp(-1, 1)
+        return self.brightened(F.avg_pool2d(motion, self.pixels), self.gain(latents)).clamp(-1, 1)
 
 
 # What each of Stable Diffusion 1's four latent channels adds to red, green and blue (Kevin Turner, 2022, "Decoding

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from synchrorama.diffusion.autoencoder import Codec
+from synchrorama.diffusion.autoencoder import LogGain
 from synchrorama.diffusion.denoising_unet import region_masks
 from synchrorama.diffusion.networks import DiffusionNetworks
 from synchrorama.diffusion.reference_net import ReferenceFeatures
@@ -52,23 +53,21 @@ class Denoiser:
 
     Args:
         networks: with audio, emotion and text projection and the motion frame guide.
-        codec: what the latents are.
     """
 
-    def __init__(self, networks: DiffusionNetworks, codec: Codec) -> None:
+    def __init__(self, networks: DiffusionNetworks) -> None:
         self.networks = networks
-        self.codec = codec
+        self.codec = LogGain(networks.motion_guide.pixels)
         self._levels = len(networks.denoising_unet.config.block_out_channels)
 
     def features(self, reference: Tensor) -> ReferenceFeatures:
         """What ReferenceNet reads off photos (B, 3, P·H, P·W); the same for all clips and steps."""
         return self.networks.reference_net(self.codec.encode_reference(reference))
 
-    def predict(
-        self, latents: Tensor, timestep: Tensor, clip: ClipConditions, features: ReferenceFeatures, told: str = FULL,
-        guided: Tensor | None = None,
-    ) -> Tensor:  # fmt: skip
-        """Noisy latents (B, C, F, H, W) at timesteps () or (B·F,), of 0 to 1000 → the flow, noise minus latents.
+    def conditions(
+        self, clip: ClipConditions, features: ReferenceFeatures, told: str = FULL, guided: Tensor | None = None
+    ) -> dict[str, Any]:
+        """What the denoising UNet is given besides latents and timestep: the same at every step.
 
         Where ``guided`` (B,) is False the guide is blank, so that training needs what else is told; None is nowhere.
         """
@@ -79,18 +78,20 @@ class Denoiser:
         if guided is not None:
             guide = guide * guided[:, None, None, None, None]
         lips = F.max_pool2d(mouth, _LIP_REACH, 1, _LIP_REACH // 2).unflatten(0, (batch, frames))[:, :, 0]
-        return networks.denoising_unet(
-            latents,
-            timestep,
-            features=features,
-            audio_tokens=networks.audio_projection(_normalised(clip.sound)),
-            masks=region_masks({"lip": lips}, self._levels),
-            tokens={
+        return {
+            "features": features,
+            "audio_tokens": networks.audio_projection(_normalised(clip.sound)),
+            "masks": region_masks({"lip": lips}, self._levels),
+            "tokens": {
                 "emotion": networks.emotion_projection(clip.emotion),
                 "text": networks.text_projection(clip.text),
             },
-            guide=guide,
-        )
+            "guide": guide,
+        }
+
+    def predict(self, latents: Tensor, timestep: Tensor, conditions: dict[str, Any]) -> Tensor:
+        """Noisy latents (B, C, F, H, W) at timesteps () or (B·F,), of 0 to 1000 → the flow, noise minus latents."""
+        return self.networks.denoising_unet(latents, timestep, **conditions)
 
 
 def _normalised(sound: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -92,7 +93,8 @@ def feather(cells: int) -> np.ndarray:
 
 
 def painted(mouth: Tensor) -> Tensor:
-    """Where the small profile changes the motion frame: the mouth and what is near it, fading out softly.
+    """Where the small profile changes the motion frame: the mouth and what is near it, fading out softly, and with it
+    the border of the region.
 
     Beyond, what it learns from a few dozen faces is worse than the motion frame, whose pixels are the photo's own.
 
@@ -100,9 +102,9 @@ def painted(mouth: Tensor) -> Tensor:
         mouth: (N, 1, H, W) in [0, 1], how much of each cell lies between the lips.
 
     Returns:
-        The same shape, in [0, 1]; 0 everywhere while the lips are shut.
+        The same shape, in [0, 1]; 0 everywhere if no cell has any of the mouth.
     """
     near = F.max_pool2d(mouth, _REACH, 1, _REACH // 2)
     for _ in range(2):
         near = F.avg_pool2d(near, _REACH, 1, _REACH // 2, count_include_pad=False)
-    return (_ONSET * near).clamp(0, 1)
+    return (_ONSET * near).clamp(0, 1) * torch.from_numpy(feather(mouth.shape[-1])).to(mouth)

@@ -234,6 +234,11 @@ def face_picture(frame: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarra
     return cv2.resize(grey, (SHARPNESS_SIZE, SHARPNESS_SIZE), interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
+def sharpness(face: np.ndarray) -> float:
+    """Variance of the Laplacian of a ``face_picture``."""
+    return float(cv2.Laplacian(face, cv2.CV_32F).var())
+
+
 @dataclass(frozen=True)
 class PictureQuality:
     """Attributes:
@@ -253,7 +258,7 @@ def picture_quality(faces: Iterable[np.ndarray]) -> PictureQuality:
     before: np.ndarray | None = None
     change_before: np.ndarray | None = None
     for face in faces:
-        sharp.append(float(cv2.Laplacian(face, cv2.CV_32F).var()))
+        sharp.append(sharpness(face))
         if before is not None:
             change = face - before
             first_difference += float(np.abs(change).mean())

@@ -44,7 +44,7 @@ _CONTRACTIONS = {
 
 @dataclass(frozen=True)
 class SceneText:
-    """A description as the other parts use it.
+    """A description as the other parts use it; by default one that says nothing.
 
     Attributes:
         tokens: (4, 32) float32, C_t; a row for each stage, zeros where there is none.
@@ -53,7 +53,7 @@ class SceneText:
         notes: sentences for the user.
     """
 
-    tokens: np.ndarray
+    tokens: np.ndarray = field(default_factory=lambda: np.zeros((MAX_STAGES, TOKEN_CHANNELS), np.float32))
     plan: ScenePlan = field(default_factory=ScenePlan)
     not_understood: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

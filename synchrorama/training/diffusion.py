@@ -24,9 +24,8 @@ from torch import Tensor, nn
 
 from synchrorama.blendshapes import MotionSpace
 from synchrorama.diffusion import DiffusionNetworks
-from synchrorama.diffusion.autoencoder import LogGain
 from synchrorama.diffusion.denoiser import Denoiser
-from synchrorama.diffusion.region import feather, painted
+from synchrorama.diffusion.region import painted
 from synchrorama.diffusion.sampling import Sampler
 from synchrorama.errors import InputError
 from synchrorama.evaluation.sync import SyncNet
@@ -100,15 +99,15 @@ def _train(config: RunConfig, resume: bool) -> dict[str, list[float]]:
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(config, step)
         terms = _step(config, objective, sequences, generator, step, accelerator)
-        accelerator.clip_grad_norm_(objective.parameters(), config.gradient_clip)
-        optimiser.step()
-        optimiser.zero_grad()
-        average.step(networks.parameters())
         if not all(map(np.isfinite, terms.values())):
             raise InputError(
                 f"The losses of step {step} are not finite; lower learning_rate, or check the pairs, and go on with "
                 "--resume from the state that was last saved."
             )
+        accelerator.clip_grad_norm_(objective.parameters(), config.gradient_clip)
+        optimiser.step()
+        optimiser.zero_grad()
+        average.step(networks.parameters())
         for name, value in terms.items():
             history.setdefault(name, []).append(value)
         step += 1
@@ -148,7 +147,8 @@ class Objective(nn.Module):
     def __init__(self, networks: DiffusionNetworks, config: RunConfig) -> None:
         super().__init__()
         self.networks = networks
-        self.codec = LogGain(networks.config.parts["motion_guide"]["pixels"])
+        self.denoiser = Denoiser(networks)
+        self.codec = self.denoiser.codec
         self.weights = {name: weight for name, weight in config.losses.items() if weight}
         self.reader = self.sync = None
         if set(self.weights) & set(READING_LOSSES):
@@ -165,15 +165,15 @@ class Objective(nn.Module):
             t: (B,) in [0, 1], how much of the noise there is.
             guided: (B,) bool, whether the guide shows motion frames and mouth.
         """
-        denoiser, clip = Denoiser(self.networks, self.codec), batch.clip
+        clip = batch.clip
         frames = clip.motion.shape[1]
         clean = self.codec.encode(batch.target.flatten(0, 1), clip.motion.flatten(0, 1))
         clean = clean.unflatten(0, (-1, frames)).transpose(1, 2)
         at = t[:, None, None, None, None]
         noisy = (1 - at) * clean + at * noise
         timestep = (1000 * t).repeat_interleave(frames)
-        features = denoiser.features(batch.reference)
-        flow = denoiser.predict(noisy, timestep, clip, features, guided=guided).float()
+        conditions = self.denoiser.conditions(clip, self.denoiser.features(batch.reference), guided=guided)
+        flow = self.denoiser.predict(noisy, timestep, conditions).float()
         found = noisy - at * flow
         weights = cell_weights(clip.mouth)
         terms = {
@@ -214,16 +214,15 @@ def paint(
 
     ``strength`` is the share of it that is shown.
     """
-    codec, clip = LogGain(networks.config.parts["motion_guide"]["pixels"]), batch.clip
-    denoiser = Denoiser(networks, codec)
-    features = denoiser.features(batch.reference)
+    denoiser, clip = Denoiser(networks), batch.clip
+    conditions = denoiser.conditions(clip, denoiser.features(batch.reference))
     frames, (height, width) = clip.motion.shape[1], clip.mouth.shape[-2:]
     noise = torch.randn((1, 3, 1, height, width), generator=torch.Generator().manual_seed(seed))
     noise = noise.expand(-1, -1, frames, -1, -1).to(clip.motion)
     sampler = Sampler(FlowMatchEulerDiscreteScheduler(), steps)
-    latents = sampler(lambda x, t: denoiser.predict(x, t, clip, features), noise, torch.zeros_like(noise))
-    latents = latents[0].transpose(0, 1) * painted(clip.mouth[0]) * torch.from_numpy(feather(width)).to(latents)
-    return codec.decode(strength * latents, clip.motion[0])
+    latents = sampler(lambda x, t: denoiser.predict(x, t, conditions), noise, torch.zeros_like(noise))
+    latents = latents[0].transpose(0, 1) * painted(clip.mouth[0])
+    return denoiser.codec.decode(strength * latents, clip.motion[0])
 
 
 def contact_sheet(
@@ -287,9 +286,9 @@ def _on(batch: PairBatch, device: torch.device) -> PairBatch:
 
 def _development(config: RunConfig, text_encoder: TextEncoder) -> list[PairBatch]:
     """What the pictures of the run show: a sequence of each person of the split dev, where there is one."""
-    if not any(config.pairs.glob("dev__*")):
+    if not PairSequences.exist(config.pairs, "dev"):
         return []
-    return [batch for _, batch in PairSequences(config.pairs, "dev", text_encoder).examples()]
+    return list(PairSequences(config.pairs, "dev", text_encoder).examples())
 
 
 def _averaged(networks: DiffusionNetworks, average: EMAModel, work: Callable[[], T]) -> T:

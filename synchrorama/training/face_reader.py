@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> None:
     sequences = PairSequences(options.pairs, "train", text_encoder)
     reader = train(sequences, options.steps, options.seed)
     reader.save_pretrained(options.output)
-    if any(options.pairs.glob("dev__*")):
+    if PairSequences.exist(options.pairs, "dev"):
         print(json.dumps(measure(reader, PairSequences(options.pairs, "dev", text_encoder))))
 
 
@@ -133,21 +133,24 @@ def _terms(reader: FaceReader, batch: PairBatch) -> dict[str, Tensor]:
 @torch.no_grad()
 def measure(reader: FaceReader, sequences: PairSequences) -> dict[str, float]:
     """On real pictures: correlation of some coefficients, how often the emotion agrees, and the cosine of C_t."""
-    shown, read = [], []
+    shown: dict[str, list[Tensor]] = {"coefficients": [], "emotion": [], "scene": []}
+    read: dict[str, list[Tensor]] = {name: [] for name in shown}
     for batch in map(unvaried, (each for person in sequences.people.values() for each in person)):
-        found = reader(batch.target.flatten(0, 1))
-        read.append(torch.cat([found["coefficients"], found["emotion"], found["scene"]], 1))
-        shown.append(torch.cat([batch.blendshapes, batch.clip.emotion[..., : len(EMOTIONS)], batch.clip.text], -1)[0])
-    read, shown = torch.cat(read).numpy(), torch.cat(shown).numpy()
-    coefficients = len(BLENDSHAPE_NAMES)
-    figures = {
-        f"r_{name}": float(np.corrcoef(read[:, columns].mean(1), shown[:, columns].mean(1))[0, 1])
-        for name, columns in ((name, list(columns_of(name))) for name in ("jawOpen", "mouthSmile", "mouthPucker"))
-    }
-    ends = coefficients + len(EMOTIONS)
-    figures["emotion"] = float((read[:, coefficients:ends].argmax(1) == shown[:, coefficients:ends].argmax(1)).mean())
-    done = np.abs(shown[:, ends:]).sum(1) > 0
+        true = {
+            "coefficients": batch.blendshapes,
+            "emotion": batch.clip.emotion[..., : len(EMOTIONS)],
+            "scene": batch.clip.text,
+        }
+        for name, found in reader(batch.target.flatten(0, 1)).items():
+            read[name].append(found)
+            shown[name].append(true[name].flatten(0, 1))
+    found, true = ({name: torch.cat(each) for name, each in part.items()} for part in (read, shown))
+    figures = {}
+    for name in ("jawOpen", "mouthSmile", "mouthPucker"):
+        means = [part["coefficients"][:, columns_of(name)].mean(1) for part in (found, true)]
+        figures[f"r_{name}"] = float(np.corrcoef(*means)[0, 1])
+    figures["emotion"] = float((found["emotion"].argmax(1) == true["emotion"].argmax(1)).float().mean())
+    done = true["scene"].abs().sum(1) > 0
     if done.any():
-        cosines = F.cosine_similarity(torch.from_numpy(read[done, ends:]), torch.from_numpy(shown[done, ends:]))
-        figures["scene"] = float(cosines.mean())
+        figures["scene"] = float(F.cosine_similarity(found["scene"][done], true["scene"][done]).mean())
     return figures

@@ -54,9 +54,13 @@ def reconstruction_loss(codec: LogGain, latents: Tensor, target: Tensor, motion:
         weights: (B, 1, F, H, W).
     """
     real, given = (_by_clip(F.avg_pool2d(x.flatten(0, 1), codec.pixels), len(x)) for x in (target, motion))
-    painted = (given + codec.LIFT) * codec.gain(latents).exp() - codec.LIFT
-    error = torch.einsum("dc,bcfhw->bdfhw", painted.new_tensor(_TO_LUMA_CHROMA), painted - real)
-    return (error.abs() * weights).mean()
+    painted = codec.brightened(given, codec.gain(latents))
+    return (luma_chroma(painted - real).abs() * weights).mean()
+
+
+def luma_chroma(pictures: Tensor) -> Tensor:
+    """(N, 3, …) red, green and blue → the same shape: luminance, blue and red chroma; linear, so of differences too."""
+    return torch.einsum("dc,nc...->nd...", pictures.new_tensor(_TO_LUMA_CHROMA), pictures)
 
 
 def action_unit_loss(read: Tensor, shown: Tensor) -> Tensor:
