@@ -230,8 +230,8 @@ class GenerationSettings:
     inference_steps: int = _control(
         1,
         "Inference steps",
-        "In how many steps diffusion paints the mouth: each takes as long again; the shipped weights gain little "
-        "beyond 2.",
+        "In how many steps diffusion paints the mouth: each takes as long again, and the shipped weights gain little "
+        "beyond 1.",
         int, minimum=1, maximum=50, step=1,
     )  # fmt: skip
     guidance_scale: float = _control(
