@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from .errors import Cancelled
+
 T = TypeVar("T")
 
 
@@ -19,7 +21,7 @@ class ContentCache:
     """The last ``size`` results of a computation.
 
     Safe for threads: of those that ask for the same at once, one computes it and the others wait. What raises is not
-    kept; whoever waited for it meets the same exception.
+    kept; whoever waited for it meets the same exception, but for Cancelled: then one of those who waited computes it.
     """
 
     def __init__(self, size: int) -> None:
@@ -29,20 +31,25 @@ class ContentCache:
 
     def get(self, key: Any, make: Callable[[], T]) -> T:
         """The result for ``key``, made now if it is neither kept nor being made."""
-        with self._lock:
-            known = self._results.get(key)
-            result = self._results.setdefault(key, Future())
-            self._results.move_to_end(key)
-            while len(self._results) > self._size:
-                self._results.popitem(last=False)
-        if known is None:
+        while True:
+            with self._lock:
+                known = self._results.get(key)
+                result = self._results.setdefault(key, Future())
+                self._results.move_to_end(key)
+                while len(self._results) > self._size:
+                    self._results.popitem(last=False)
+            if known is not None:
+                try:
+                    return known.result()
+                except Cancelled:  # it was somebody else who wanted to stop
+                    continue
             try:
                 result.set_result(make())
             except BaseException as error:
                 with self._lock:
                     self._results.pop(key, None)
                 result.set_exception(error)
-        return result.result()
+            return result.result()
 
 
 def content_key(source: Any) -> str:

@@ -28,7 +28,8 @@ from .driving_motion import driving_motion
 from .emotion import embedding
 from .emotion.direction import check_within, parse_emotion, parse_keyframes
 from .errors import InputError
-from .generation import PREVIEW_SECONDS, Progress, Result, Work, estimated_seconds
+from .estimate import PREVIEW_SECONDS, Speed
+from .generation import Progress, Result, Work
 from .motion import FPS, Motion
 from .settings import GenerationSettings
 
@@ -65,7 +66,7 @@ class SynchroRaMaPipeline:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.speed = folder, Speed()
         self._portraits, self._recordings, self._heard, self._texts = (ContentCache(_KEPT_INPUTS) for _ in range(4))
 
     @classmethod
@@ -170,7 +171,7 @@ class SynchroRaMaPipeline:
         if speech is None and motion is None:
             raise InputError("There is nothing to say; give a recording or a motion file.")
         settings = (settings or GenerationSettings()).with_seed()
-        work = Work(progress, should_stop, after_step)
+        work = Work(progress, should_stop, after_step, self.speed)
 
         with work.stage("Finding the face"):
             portrait = self._portrait(photo, settings, work.warnings)
@@ -188,7 +189,7 @@ class SynchroRaMaPipeline:
             scene = SceneText()
         else:
             with work.stage("Hearing the emotion"):
-                emotion = self._emotion(recording, settings, renderer.expression, work.warnings)
+                emotion = self._emotion(recording, settings, renderer.expression, work.warnings, work.check)
                 scene = self._scene(settings, work.warnings)
             with work.stage("Composing the motion"):
                 acting = act(
@@ -224,7 +225,7 @@ class SynchroRaMaPipeline:
         if speech is not None:
             analysis.recording = self._recording(speech, analysis.settings)
             analysis.warnings.extend(analysis.recording.warnings)
-            analysis.estimated_seconds = estimated_seconds(analysis.recording.seconds, analysis.settings)
+            analysis.estimated_seconds = self.speed.seconds(analysis.recording.seconds, analysis.settings)
         return analysis
 
     def analyze(
@@ -322,10 +323,10 @@ class SynchroRaMaPipeline:
 
         return self._texts.get(("sentiment", transcript, frames), lambda: read_sentiment(transcript, frames))
 
-    def voice(self, recording: Speech) -> VoiceReading:
-        """The emotion in the tone of the voice."""
+    def voice(self, recording: Speech, check: Callable[[], None] | None = None) -> VoiceReading:
+        """The emotion in the tone of the voice; ``check`` is called now and then and may raise to end it."""
         key = ("voice", content_key(recording.samples))
-        return self._heard.get(key, lambda: self.speech_emotion.read(recording.samples))
+        return self._heard.get(key, lambda: self.speech_emotion.read(recording.samples, check))
 
     def _emotion(
         self,
@@ -333,6 +334,7 @@ class SynchroRaMaPipeline:
         settings: GenerationSettings,
         photo_expression: np.ndarray,
         warnings: list[str],
+        check: Callable[[], None] = lambda: None,
     ) -> EmotionTrack:
         """Z_emo: what the user chose, or what words, voice and photo say."""
         from .emotion.expressions import photo_emotion
@@ -352,11 +354,11 @@ class SynchroRaMaPipeline:
         weights = {name: getattr(settings, f"{name}_weight") for name in embedding.SOURCES}
         sources, plane = {}, np.zeros((2, frames), np.float32)
         if weights["text"] > 0:
-            transcript = self.transcribe(recording, settings)
+            transcript = self.transcribe(recording, settings, lambda text: check())
             warnings.extend(transcript.notes)
             sources["text"] = self.sentiment(transcript, frames).probabilities
         if weights["voice"] > 0 or weights["valence_arousal"] > 0:
-            voice = self.voice(recording)
+            voice = self.voice(recording, check)
             plane = np.stack([voice.valence, voice.arousal])
             sources["voice"] = voice.probabilities
             sources["valence_arousal"] = embedding.emotions_at(*plane)

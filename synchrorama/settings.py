@@ -18,6 +18,7 @@ from .errors import InputError
 
 MAX_SEED = 2**31 - 1
 FRAMINGS = ("crop", "full_picture")
+MARKS = ("bottom_right", "bottom_left", "top_right", "top_left", "none")
 SAMPLERS = ("euler", "unipc", "dpm++")
 EMOTION_MODES = ("speech", "emotion", "valence_arousal", "keyframes")
 MAX_TEXT = 20_000  # characters
@@ -146,6 +147,12 @@ class GenerationSettings:
         "Framing",
         "crop shows the head in a 512 pixel square; full_picture puts it back into the whole photo.",
         str, choices=FRAMINGS,
+    )  # fmt: skip
+    mark: str = _control(
+        "bottom_right",
+        "Mark",
+        "Where the words AI-generated stand in the picture; none leaves that note to the file, which always has it.",
+        str, choices=MARKS,
     )  # fmt: skip
     emotion_mode: str = _control(
         "speech",

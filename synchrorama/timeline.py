@@ -77,14 +77,20 @@ def draw(analysis: Analysis) -> Figure:
 
 
 def svg(analysis: Analysis) -> str:
-    """The timeline as an SVG element with real text, to stand inside a page."""
+    """The timeline as an SVG element with real text, to stand inside a page.
+
+    Its attributes data-left and data-right say where the clock begins and ends, in shares of the width, and
+    data-seconds how long it runs.
+    """
     from matplotlib import rc_context
 
-    buffer = io.StringIO()
+    buffer, figure = io.StringIO(), draw(analysis)
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "timeline"}):
-        draw(analysis).savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    clock = figure.axes[0].get_position()
+    extent = f'data-left="{clock.x0:.4f}" data-right="{clock.x1:.4f}" data-seconds="{analysis.recording.seconds:.3f}"'
+    return f"<svg {extent}" + text[text.index("<svg") + len("<svg") :]
 
 
 def report(analysis: Analysis) -> str:

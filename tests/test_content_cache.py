@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from synchrorama import Cancelled
 from synchrorama.content_cache import ContentCache, content_key
 
 
@@ -30,6 +33,27 @@ def test_what_raises_is_not_kept():
     with pytest.raises(ZeroDivisionError):
         cache.get("x", lambda: 1 / 0)
     assert cache.get("x", lambda: 5) == 5
+
+
+def test_who_waits_for_somebody_who_stops_is_not_stopped():
+    cache, begun, stop = ContentCache(2), threading.Event(), threading.Event()
+
+    def stopped():
+        begun.set()
+        stop.wait(5)
+        raise Cancelled
+
+    def first():
+        with pytest.raises(Cancelled):
+            cache.get("x", stopped)
+
+    with ThreadPoolExecutor(2) as visitors:
+        one = visitors.submit(first)
+        begun.wait(5)
+        other = visitors.submit(cache.get, "x", lambda: 7)
+        stop.set()
+        one.result(5)
+        assert other.result(5) == 7
 
 
 def test_a_key_is_the_content_whatever_its_name(photo_path, tmp_path):

@@ -36,8 +36,10 @@ def motion_for(pipeline, photo_path, speech_samples, tmp_path_factory):
 def test_no_control_is_left_without_a_test():
     import test_diffusion_stage
     import test_emotion_controls
+    import test_visible_mark
 
-    names = [*globals(), *vars(test_emotion_controls), *vars(test_diffusion_stage)]
+    modules = (test_emotion_controls, test_diffusion_stage, test_visible_mark)
+    names = [*globals(), *(name for module in modules for name in vars(module))]
     tested = {name.removeprefix("test_control_") for name in names if name.startswith("test_control_")}
     assert tested == set(controls())
 
@@ -112,8 +114,9 @@ def test_control_face_index(pipeline, photo_path, speech_path):
 
 def test_control_preview(pipeline, photo_path, speech_samples, tmp_path):
     speech = write_wav(tmp_path / "eight.wav", np.tile(speech_samples, 2))
-    whole = pipeline(photo_path, speech, CALM)
-    preview = pipeline(photo_path, speech, replace(CALM, preview=True))
+    unmarked = replace(CALM, mark="none")
+    whole = pipeline(photo_path, speech, unmarked)
+    preview = pipeline(photo_path, speech, replace(unmarked, preview=True))
     assert len(whole) == 200 and len(preview) == 125
     assert preview.size == (256, 256) and same(preview.motion, whole.motion[:125])
     expected = cv2.resize(whole.frame(0), (256, 256), interpolation=cv2.INTER_AREA)

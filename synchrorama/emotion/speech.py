@@ -7,6 +7,7 @@ by acted speech (see training/emotion.py): it tells how an actor would have mean
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -151,18 +152,23 @@ class SpeechEmotion(ModelMixin, ConfigMixin):
         return fine, {"emotion": emotion, "valence": plane[:, 0], "arousal": plane[:, 1]}
 
     @torch.no_grad()
-    def read(self, samples: np.ndarray) -> VoiceReading:
+    def read(self, samples: np.ndarray, check: Callable[[], None] | None = None) -> VoiceReading:
         """Hear a recording: (n,) float32 mono at 16 kHz, any length → a reading on the frame clock.
 
-        The level of the recording does not matter, and the same recording always gives the same reading.
+        The level of the recording does not matter, and the same recording always gives the same reading. ``check`` is
+        called every few seconds of the recording; what it raises ends the reading.
         """
-        return self.read_mel(log_mel(samples), loudness(samples))
+        return self.read_mel(log_mel(samples), loudness(samples), check)
 
     @torch.no_grad()
-    def read_mel(self, mel: np.ndarray, loud: np.ndarray) -> VoiceReading:
+    def read_mel(self, mel: np.ndarray, loud: np.ndarray, check: Callable[[], None] | None = None) -> VoiceReading:
         """The same for what ``audio.log_mel`` (4T, 80) and ``audio.loudness`` (T,) have made of a recording."""
         windows, starts = _windows(mel)
-        heard = [self._hear(windows[starts[i : i + _BATCH]]) for i in range(0, len(starts), _BATCH)]
+        heard = []
+        for i in range(0, len(starts), _BATCH):
+            if check is not None:
+                check()
+            heard.append(self._hear(windows[starts[i : i + _BATCH]]))
         heard = np.concatenate(heard)  # (W, 7 + 3): emotions, valence, arousal, voice
         frames = np.arange(len(mel) // HOPS_PER_FRAME)
         centres = starts + min(WINDOW, len(frames)) / 2
