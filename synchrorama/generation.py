@@ -9,7 +9,7 @@ import wave
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from .errors import Cancelled
+from .estimate import Speed
 from .motion import FPS, Motion
 from .settings import GenerationSettings
 
@@ -30,11 +31,14 @@ if TYPE_CHECKING:
     from .media import Speech
     from .motion_frames import MotionFrame, MotionFrameRenderer
     from .scene import SceneText
+    from .visible_mark import VisibleMark
 
 Progress = Callable[[str, int, int], None]
 """Called as progress(stage, done, total): the stage in words for the user, and how much of it is done."""
 
-PREVIEW_SECONDS = 5
+AfterFrame = Callable[[int, np.ndarray], None]
+"""Called as after_frame(done, frame) with each frame of a video as it is made, ``done`` counting from 1."""
+
 _MOMENT_FRAMES = 6.0  # over which a moment is judged: a single strong frame is a blink
 
 
@@ -45,6 +49,7 @@ class Work:
     progress: Progress | None = None
     should_stop: Callable[[], bool] | None = None
     after_step: AfterStep | None = None
+    speed: Speed = field(default_factory=Speed)
     timings: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
@@ -112,6 +117,12 @@ class Result:
         from .face import PasteBack
 
         return PasteBack(self.portrait) if self.settings.framing == "full_picture" else None
+
+    @cached_property
+    def _mark(self) -> VisibleMark | None:
+        from .visible_mark import VisibleMark
+
+        return None if self.settings.mark == "none" else VisibleMark(*self.size, self.settings.mark)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -186,28 +197,37 @@ class Result:
 
         if self.paste_back is not None:
             frame = self.paste_back(frame)
-        return cv2.resize(frame, self.size, interpolation=cv2.INTER_AREA) if self.settings.preview else frame
+        if self.settings.preview:
+            frame = cv2.resize(frame, self.size, interpolation=cv2.INTER_AREA)
+        return frame if self._mark is None else self._mark(frame)
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
+    def save(self, path: str | os.PathLike[str], after_frame: AfterFrame | None = None) -> Path:
         """Render every frame into an mp4 (H.264 + AAC, 25 frames a second) with the recording as its sound.
 
-        The file appears under its name when it is complete; memory does not grow with its length.
+        The file appears under its name when it is complete; memory does not grow with its length. It carries Content
+        Credentials if the environment says how to sign, see ``credentials.signer_from_environment``.
 
         Raises:
-            InputError: the file cannot be written there.
+            InputError: the file cannot be written there, or what is to sign it cannot do so.
             Cancelled: the caller of the pipeline wants to stop; nothing is left behind.
         """
+        from .credentials import signer_from_environment
         from .media import VideoWriter
 
         start = time.perf_counter()
         width, height = self.size
+        metadata, signer = self.metadata(), signer_from_environment()
+        finish = None if signer is None else partial(signer.sign, metadata=metadata)
         with (
             tempfile.TemporaryDirectory(prefix="synchrorama-") as folder,
-            VideoWriter(path, width, height, self._sound_track(Path(folder)), self.metadata()) as writer,
+            VideoWriter(path, width, height, self._sound_track(Path(folder)), metadata, finish) as writer,
         ):
             for frame in self.frames:
                 writer.write(frame)
+                if after_frame is not None:
+                    after_frame(writer.frames_written, frame)
         self.timings["Rendering"] = time.perf_counter() - start
+        self.work.speed.learn(len(self) / FPS, self.settings, self.timings["Rendering"])
         return Path(path)
 
     def _sound_track(self, folder: Path) -> Speech:
@@ -231,19 +251,6 @@ class Result:
         from .provenance import container_metadata
 
         return container_metadata(self.settings.to_dict(), self.settings.seed, __version__)
-
-
-def estimated_seconds(seconds: float, settings: GenerationSettings) -> float:
-    """Wall time of a generation after start-up, as measured on two cores of a laptop (benchmarks/realtime.py)."""
-    if settings.preview:
-        seconds = min(seconds, PREVIEW_SECONDS)
-    rate = 0.6 if settings.framing == "crop" else 1.2
-    if settings.diffuses:
-        from .diffusion.sampling import guidance_passes
-
-        passes = guidance_passes(settings.guidance_scale, settings.emotion_strength)
-        rate += 0.35 * settings.inference_steps * len(passes)
-    return 1.0 + seconds * rate
 
 
 @cache

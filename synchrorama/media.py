@@ -17,7 +17,7 @@ import signal
 import subprocess
 import threading
 import warnings as python_warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -255,7 +255,8 @@ class VideoWriter:
 
     A context manager; ``write`` takes one uint8 RGB frame (height, width, 3) and hands it to the encoder, which runs
     as a separate process. Exactly ``speech.frame_count`` frames are expected. The file appears under its name when
-    everything has been written; after an error, an interrupt or Cancelled nothing remains.
+    everything has been written, and ``finish`` has done with it what it wants; after an error, an interrupt or
+    Cancelled nothing remains.
     Raises InputError when the place cannot be written to or the disk is full.
     """
 
@@ -266,11 +267,12 @@ class VideoWriter:
         height: int,
         speech: Speech,
         metadata: Mapping[str, str] | None = None,
+        finish: Callable[[Path], None] | None = None,
     ) -> None:
         if width % 2 or height % 2 or min(width, height) < 2:
             raise ValueError(f"H.264 needs an even size, not {width} x {height}")
         self.path = Path(path).absolute()
-        self.width, self.height, self.speech = width, height, speech
+        self.width, self.height, self.speech, self.finish = width, height, speech, finish
         self.metadata = dict(metadata or {})
         self.frames_written = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -338,6 +340,8 @@ class VideoWriter:
         if self._process.wait() != 0 or any("No space left" in line for line in self._messages):
             raise self._failure()
         self._drain.join()
+        if self.finish is not None:
+            self.finish(self._partial)
         try:
             os.replace(self._partial, self.path)
         except OSError as error:

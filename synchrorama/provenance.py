@@ -48,7 +48,8 @@ def container_metadata(settings: Mapping[str, Any], seed: int | None, version: s
 def read_container_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     """The metadata of a video file, keys in lower case; empty when it has none or cannot be read."""
     command = [ffmpeg_path(), *FFMPEG_QUIET, *local_input(path), "-f", "ffmetadata", "pipe:1"]
-    text = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60).stdout.decode("utf-8")
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    text = done.stdout.decode("utf-8", "replace")
     found = {}
     # key=value, one a line; "=", ";", "#", "\" and line breaks in a value are escaped by a backslash.
     for line in re.findall(r"^((?:[^\\\n]|\\.|\\\n)+)$", text.partition("\n")[2], re.MULTILINE):
