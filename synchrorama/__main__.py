@@ -1,4 +1,4 @@
-"""The command line: python -m synchrorama generate · analyze · evaluate · train · prepare.
+"""The command line: python -m synchrorama generate · analyze · evaluate · verify · train · prepare.
 
 Exit codes: 0 done; 1 a bug, told in one sentence (--debug shows the traceback); 2 bad input, told in one sentence;
 130 and 143 stopped by SIGINT and SIGTERM. Results go to standard output, everything else to standard error.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import importlib
 import json
 import os
@@ -31,6 +32,7 @@ TRAINERS = ("a2m", "diffusion", "emotion", "face_reader", "scene", "sync")  # mo
 _TRAINERS = f"{', '.join(TRAINERS[:-1])} or {TRAINERS[-1]}"
 FORWARDED = {
     "evaluate": "measure a finished video: lip sync, blinks, head motion, sharpness",
+    "verify": "say what a video says about where it comes from, and check its signature",
     "train": f"train a network: {_TRAINERS}",
     "prepare": "make what the shipped weights were trained on: basis, track, ...",
 }
@@ -106,6 +108,10 @@ def _forward(command: str, rest: list[str]) -> int | None:
         from .evaluation.report import main as evaluate
 
         return evaluate(rest)
+    if command == "verify":
+        from .verification import main as verify
+
+        return verify(rest)
     if command == "prepare":
         from .training.prepare import main as prepare
 
@@ -147,9 +153,12 @@ def _add_generate(commands: Any) -> None:
         description="Make a talking video from a photo and a recording (or a motion file).",
         epilog="A path that begins with a dash goes after -- or is written ./-like-this.jpg.",
     )
-    parser.add_argument("photo", help="a picture with a face: JPEG, PNG, WebP, ...")
+    parser.add_argument("photo", nargs="?", help="a picture with a face: JPEG, PNG, WebP, ...")
     parser.add_argument("speech", nargs="?", help="a recording: wav, mp3, m4a, ...; optional with --motion")
-    parser.add_argument("-o", "--output", required=True, metavar="VIDEO", help="the mp4 to write")
+    parser.add_argument("-o", "--output", metavar="VIDEO", help="the mp4 to write")
+    parser.add_argument("--jobs", metavar="CSV", help="make many videos: a row each, with photo, speech and output")
+    parser.add_argument("--processes", metavar="1..64", type=_number_or_text, help="for --jobs; one a core if left out")
+    parser.add_argument("--ray", action="store_true", help="for --jobs: work through Ray, on the cluster RAY_ADDRESS")
     for name, control in controls().items():
         _add_setting(parser, name, control)
     parser.add_argument("--settings", metavar="JSON", help="a file of settings, as --json prints them")
@@ -196,19 +205,30 @@ def _number_or_text(text: str) -> float | str:
 
 
 def _settings(arguments: argparse.Namespace) -> GenerationSettings:
+    return GenerationSettings.from_dict(_given(arguments))
+
+
+def _given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The settings in the file of --settings and, over them, those of the options."""
     given = {name: getattr(arguments, name) for name in controls() if hasattr(arguments, name)}
     if arguments.settings is None:
-        return GenerationSettings(**given)
+        return given
     try:
         text = Path(arguments.settings).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         raise InputError(
             f"The settings file {arguments.settings!r} cannot be read; check its name and that it is JSON."
         ) from None
-    return GenerationSettings.from_dict({**GenerationSettings.from_json(text).to_dict(), **given})
+    return {**GenerationSettings.from_json(text).to_dict(), **given}
 
 
 def generate(arguments: argparse.Namespace) -> int:
+    if arguments.jobs is not None:
+        return _generate_many(arguments)
+    if arguments.photo is None or arguments.output is None:
+        raise InputError("A photo and -o VIDEO are required; give both, or --jobs CSV for many videos.")
+    if arguments.processes is not None or arguments.ray:
+        raise InputError("One video is made by one process; leave out --processes and --ray, or give --jobs CSV.")
     settings = _settings(arguments)
     if arguments.save_motion and Path(arguments.save_motion).suffix.lower() not in (".npz", ".csv"):
         raise InputError("Motion is saved as .npz or .csv; give --save-motion one of these endings.")
@@ -216,9 +236,7 @@ def generate(arguments: argparse.Namespace) -> int:
 
     with _progress_bar() as progress:
         pipe = SynchroRaMaPipeline.from_pretrained(arguments.checkpoint)
-        result = pipe(
-            arguments.photo, arguments.speech, settings, motion=arguments.motion, progress=progress
-        )
+        result = pipe(arguments.photo, arguments.speech, settings, motion=arguments.motion, progress=progress)
         result.save(arguments.output)
     if arguments.save_motion:
         result.motion.save(arguments.save_motion)
@@ -229,6 +247,19 @@ def generate(arguments: argparse.Namespace) -> int:
     else:
         print(f"{arguments.output}: {len(result) / 25:.1f} s, seed {result.settings.seed}")
     return 0
+
+
+def _generate_many(arguments: argparse.Namespace) -> int:
+    from . import batch, batch_ray
+
+    if arguments.photo or arguments.output or arguments.motion or arguments.save_motion:
+        raise InputError("With --jobs the table names all files; leave out PHOTO, SPEECH, -o, --motion, --save-motion.")
+    workers = batch_ray.make_on_ray if arguments.ray else batch.make_in_processes
+    workers = functools.partial(workers, processes=batch.PROCESSES.check(arguments.processes))
+    tell = functools.partial(print, file=sys.stderr, flush=True)
+    summary = batch.generate_many(arguments.jobs, _given(arguments), arguments.checkpoint, workers, tell)
+    print(json.dumps(vars(summary)) if arguments.json else summary.to_text())
+    return 2 if summary.failed else 0
 
 
 def _summary(arguments: argparse.Namespace, result: Any) -> dict[str, Any]:

@@ -128,12 +128,13 @@ def test_options_reach_the_settings(monkeypatch):
             "--emotion-mode keyframes --emotion sad --valence -0.5 --arousal 0.25 --emotion-strength 1.5 "
             "--text-weight 0 --voice-weight 0.5 --valence-arousal-weight 0.25 --photo-weight 1 "
             "--transcript hello --description nods --keyframes '0 sad; 1 happy 2' "
-            "--inference-steps 4 --guidance-scale 2.5 --diffusion-strength 0.75 --sampler unipc"
+            "--inference-steps 4 --guidance-scale 2.5 --diffusion-strength 0.75 --sampler unipc --mark none"
         )
     )
     assert seen == {
         "seed": 3, "head_motion": 0.5, "motion_diversity": 1.5, "blink_rate": 20, "expressiveness": 1.25,
         "articulation": 0.75, "framing": "full_picture", "face_index": 1, "preview": True, "max_seconds": 60,
+        "mark": "none",
         "emotion_mode": "keyframes", "emotion": "sad", "valence": -0.5, "arousal": 0.25, "emotion_strength": 1.5,
         "text_weight": 0, "voice_weight": 0.5, "valence_arousal_weight": 0.25, "photo_weight": 1,
         "transcript": "hello", "description": "nods",
