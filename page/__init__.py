@@ -1,0 +1,1 @@
+"""The demo page: what visitors see, what happens when they press something, and what programs call."""
