@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -45,6 +46,7 @@ THEME = gr.themes.Soft(
     block_info_text_color="*neutral_600",
     block_info_text_color_dark="*neutral_300",
 )
+SHARE = ["share"] if os.environ.get("SPACE_ID") else []  # into the discussions of a Space; elsewhere there are none
 _WORDS = {"emotion_mode": {"emotion": "mode_emotion", "keyframes": "mode_keyframes"}}
 _NAMES = {"euler": "Euler", "unipc": "UniPC", "dpm++": "DPM++"}  # of samplers, in every language
 
@@ -81,6 +83,7 @@ def _inputs(parts: Parts) -> None:
         parts.photo = gr.Image(
             EXAMPLES[0][0], type="filepath", image_mode=None, label=_("photo"), height=260, min_width=200,
             sources=["upload", "clipboard", "webcam"], alt_text="The photo whose face will speak", elem_id="photo",
+            buttons=["fullscreen"],
         )  # fmt: skip
         # The file as it was uploaded: media.py decodes it, with better words for what is wrong than Pillow's. Gradio
         # makes a new component, without this, in a session that updates properties: events give it values only.
@@ -92,8 +95,9 @@ def _inputs(parts: Parts) -> None:
         )  # fmt: skip
     parts.controls["face_index"] = _control(_, "face_index", visible=False, elem_id="face")
     parts.recording = gr.Audio(
-        EXAMPLES[0][1], type="filepath", label=_("recording"), sources=["upload", "microphone"], elem_id="recording"
-    )
+        EXAMPLES[0][1], type="filepath", label=_("recording"), sources=["upload", "microphone"], elem_id="recording",
+        buttons=["download"],
+    )  # fmt: skip
     parts.from_video = gr.UploadButton("Sound of a video", file_types=["video"], size="sm", elem_id="from-video")
     parts.seen = gr.Markdown(elem_id="seen")
     parts.consent = gr.Checkbox(False, label=_("consent"), info=_("consent_info"), elem_id="consent")
@@ -112,7 +116,7 @@ def _outputs(parts: Parts) -> None:
     # Some labels stay English: these components of gradio take no translations.
     parts.video = gr.Video(
         str(FINISHED), label="Talking video", show_label=False, interactive=False, height=420, elem_id="result",
-        buttons=["download", "share"],
+        buttons=["download", *SHARE],
     )  # fmt: skip
     parts.notes = gr.Markdown(elem_id="notes")
     parts.used = gr.State()
@@ -162,7 +166,9 @@ def _emotion(parts: Parts) -> None:
             parts.compare = gr.ImageSlider(
                 label="Without emotion | as set", interactive=False, format="jpeg", max_height=380, elem_id="compare"
             )
-            parts.clip = gr.Video(label=_("clip"), interactive=False, autoplay=True, loop=True, height=300)
+            parts.clip = gr.Video(
+                label=_("clip"), interactive=False, autoplay=True, loop=True, height=300, buttons=["download"]
+            )
 
 
 @contextmanager

@@ -67,8 +67,8 @@ class Service:
         Returns:
             The video (mp4), the seed that was used, and notes about what was seen.
         """
-        self.visits.admit(request)
         chosen = inputs.settings_of(random_seed, settings)
+        self.visits.admit(request)
         for step in self.made(photo, recording, consent, chosen, request):
             if isinstance(step, Step):
                 progress((step.done, step.total), desc=step.stage, unit="frames" if step.total > 1 else "steps")

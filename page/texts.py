@@ -26,7 +26,10 @@ ENGLISH = {
     "recording": "Recording (0.3 s to 5 minutes, up to 200 MB)",
     "faces": "Faces that were found",
     "consent": "I have the right to use this face and this voice",
-    "consent_info": "Needed once per visit for your own photo or recording, not for the examples.",
+    "consent_info": (
+        "Needed once per visit for your own photo or recording, not for the examples. They are deleted within two "
+        "hours."
+    ),
     "preset": "Manner",
     "preset_info": "Sets head motion, diversity, blinks, expressiveness, articulation and emotion strength together.",
     "natural": "Natural",

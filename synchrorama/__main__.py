@@ -250,11 +250,11 @@ def generate(arguments: argparse.Namespace) -> int:
 
 
 def _generate_many(arguments: argparse.Namespace) -> int:
-    from . import batch, batch_ray
+    from . import batch, batch_processes, batch_ray
 
     if arguments.photo or arguments.output or arguments.motion or arguments.save_motion:
         raise InputError("With --jobs the table names all files; leave out PHOTO, SPEECH, -o, --motion, --save-motion.")
-    workers = batch_ray.make_on_ray if arguments.ray else batch.make_in_processes
+    workers = batch_ray.make_on_ray if arguments.ray else batch_processes.make_in_processes
     workers = functools.partial(workers, processes=batch.PROCESSES.check(arguments.processes))
     tell = functools.partial(print, file=sys.stderr, flush=True)
     summary = batch.generate_many(arguments.jobs, _given(arguments), arguments.checkpoint, workers, tell)

@@ -7,23 +7,16 @@ that fails, or whose process dies, does not stop the others.
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import csv
 import functools
 import hashlib
 import itertools
 import json
-import multiprocessing
 import os
-import signal
-import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from multiprocessing import connection
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,10 +29,6 @@ if TYPE_CHECKING:
 
 FILES = ("photo", "speech", "output")  # the columns that every table has
 PROCESSES = Control("Processes", "How many videos are made at once.", int, minimum=1, maximum=64, optional=True)
-DIED = "The process that made it died, perhaps for want of memory; try again with fewer --processes."
-# Several processes with several threads each would wait for each other.
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-STOP_SECONDS = 10.0  # in which a process that is told to stop removes its unfinished video
 
 
 @dataclass(frozen=True)
@@ -273,7 +262,7 @@ class Finished:
         self._file.close()
 
 
-# ---------------------------------------------------------------------------------------------- the processes
+# ---------------------------------------------------------------------------------------------- one job
 
 
 class Maker:
@@ -305,94 +294,3 @@ class Maker:
         except Exception as error:
             return Outcome(error=f"{type(error).__name__}: {error}".splitlines()[0][:200])
         return Outcome(len(result) / FPS, result.settings.seed, content_key(job.path), tuple(result.warnings))
-
-
-def core_count() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def make_in_processes(
-    jobs: Sequence[Job], weights: Path, processes: int | None = None
-) -> Iterator[tuple[Job, Outcome]]:
-    """``Workers`` on this machine; ``processes`` is one for each core when None.
-
-    Not concurrent.futures: when one process dies, that ends the others as well, and cannot say whose job it was.
-    """
-    waiting = collections.deque(jobs)
-    busy: dict[connection.Connection, tuple[BaseProcess, Job]] = {}
-    idle: list[tuple[connection.Connection, BaseProcess]] = []  # these end by themselves when their pipes are dropped
-    limit = min(processes or core_count(), int(PROCESSES.maximum))
-    try:
-        while waiting or busy:
-            while waiting and len(busy) < limit:
-                ours, process = idle.pop() if idle else _start_process(weights)
-                busy[ours] = process, waiting.popleft()
-                with contextlib.suppress(OSError):  # if it has died, receiving will tell
-                    ours.send(busy[ours][1])
-            for ours in connection.wait(list(busy)):
-                process, job = busy.pop(ours)
-                try:
-                    outcome = ours.recv()
-                    idle.append((ours, process))
-                except (EOFError, OSError):
-                    outcome = Outcome(error=DIED)
-                yield job, outcome
-    finally:
-        for process, _ in busy.values():
-            process.terminate()
-        for process, _ in busy.values():
-            process.join(STOP_SECONDS)
-            process.kill()
-
-
-def _start_process(weights: Path) -> tuple[connection.Connection, BaseProcess]:
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, weights), daemon=True)
-    with _as_children_inherit_it():
-        process.start()
-    theirs.close()  # so that the end of the process ends the pipe
-    return ours, process
-
-
-@contextlib.contextmanager
-def _as_children_inherit_it() -> Iterator[None]:
-    """One thread for each process, and signals held back until ``_work`` says what becomes of them."""
-    before = {name: os.environ[name] for name in ONE_THREAD if name in os.environ}
-    if sys.platform != "win32":
-        from multiprocessing import resource_tracker
-
-        resource_tracker.ensure_running()  # started with the first process, it would let the signals through
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
-    os.environ.update(ONE_THREAD)
-    try:
-        yield
-    finally:
-        for name in ONE_THREAD:
-            del os.environ[name]
-        os.environ.update(before)
-        if sys.platform != "win32":
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-def _work(theirs: connection.Connection, weights: Path) -> None:
-    """What a process does: one job after another, until its parent ends it or has gone."""
-    stopped = threading.Event()
-
-    def stop(number: int, _frame: object) -> None:
-        signal.signal(number, signal.SIG_IGN)
-        stopped.set()  # in case a library swallows the exception on its way up
-        raise SystemExit
-
-    # Ctrl-C goes to every process of a terminal; the parent hears it, too, and ends us with SIGTERM.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, stop)
-    if sys.platform != "win32":
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
-    maker = Maker(weights)
-    try:
-        while not stopped.is_set():
-            theirs.send(maker.make(theirs.recv(), stopped.is_set))
-    finally:
-        os._exit(0)  # nothing is left to do, and the libraries can take ten seconds to end in good order

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from .batch import DIED, ONE_THREAD, STOP_SECONDS, Job, Maker, Outcome, core_count
+from .batch import Job, Maker, Outcome
+from .batch_processes import DIED, ONE_THREAD, STOP_SECONDS, core_count
 from .errors import InputError
 
 OBJECT_STORE_BYTES = 80 << 20  # about the least that Ray takes: jobs and outcomes are small, videos are files

@@ -21,7 +21,8 @@ import pytest
 from conftest import REPOSITORY, SAMPLE_RATE, write_wav
 
 from synchrorama.__main__ import main
-from synchrorama.batch import Job, Outcome, Summary, generate_many, make_in_processes, read_jobs
+from synchrorama.batch import Job, Outcome, Summary, generate_many, read_jobs
+from synchrorama.batch_processes import make_in_processes
 from synchrorama.content_cache import content_key
 from synchrorama.provenance import read_container_metadata
 

@@ -19,6 +19,8 @@ from conftest import ASSETS, write_wav
 from page_server import Server
 from playwright import sync_api
 
+from page.examples import FINISHED
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PATIENCE = 60_000  # milliseconds; for machines that do much else
 
@@ -31,6 +33,10 @@ def server(tmp_path_factory):
     server = Server(tmp_path_factory.mktemp("server")).start()
     yield server
     assert server.stop() == 143 and server.files() == []
+    log = server.log.read_text()
+    assert "Traceback" not in log
+    for theirs in ("mein Foto", "sprache & mehr", "She nods", "hello i am"):  # what visitors gave
+        assert theirs not in log, theirs
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +167,16 @@ def test_the_example_becomes_a_video_while_it_is_watched(visit, tmp_path):
     page.wait_for_selector("#last-runs", state="hidden")
 
 
+def test_one_click_on_an_example_begins_its_video(visit):
+    page = visit()
+    before = source_of(page, "#faces img")
+    page.click("text=english_expressive_rms.flac")
+    page.wait_for_selector("#progress img")
+    changed_source(page, "#faces img", before)
+    page.click("#cancel")
+    text_in(page, "#notes", "Stopped; nothing was kept")
+
+
 def test_own_photo_and_recording_need_one_tick_and_then_become_a_video(visit, own_files, tmp_path):
     page, (photo, recording) = visit(), own_files
     faces, result = source_of(page, "#faces img"), source_of(page, "#result video")
@@ -177,6 +193,32 @@ def test_own_photo_and_recording_need_one_tick_and_then_become_a_video(visit, ow
     made(page)
     video = downloaded(page, changed_source(page, "#result video", result), tmp_path / "video.mp4")
     assert imageio_ffmpeg.count_frames_and_secs(str(video))[0] == 50
+
+
+def test_the_sound_of_a_video_and_the_words_that_were_heard_can_be_taken(visit, own_files):
+    page = visit()
+    page.wait_for_function("document.querySelector('#transcript textarea').placeholder.startsWith('hello')")
+    page.click("text=Correct what was heard")
+    page.wait_for_function("document.querySelector('#transcript textarea').value.startsWith('hello i am so glad')")
+    page.set_input_files("#from-video + input, #from-video input[type=file], input[accept*='video']", FINISHED)
+    text_in(page, "#seen", r"12\.\d s of sound.*tick that you have the right")
+
+
+def test_the_line_in_the_timeline_follows_the_video(visit):
+    page = visit()
+
+    def place(second: float) -> float:
+        page.eval_on_selector("#result video", "(video, second) => { video.currentTime = second }", second)
+        page.wait_for_selector("#timeline line.now", state="attached")
+        page.wait_for_timeout(500)
+        return float(page.get_attribute("#timeline line.now", "x1"))
+
+    early, late = place(3.0), place(9.0)
+    svg = page.locator("#timeline svg")
+    width = page.eval_on_selector("#timeline svg", "svg => svg.viewBox.baseVal.width")
+    extent = float(svg.get_attribute("data-right")) - float(svg.get_attribute("data-left"))
+    expected = width * extent * 6 / float(svg.get_attribute("data-seconds"))
+    assert late - early == pytest.approx(expected, rel=0.05)
 
 
 def test_a_bad_file_is_refused_with_the_right_sentence(visit, own_files, tmp_path):

@@ -49,6 +49,15 @@ def test_generate_makes_a_video_and_repeats_it_with_its_seed(client, photo_path,
     assert video_of(again).read_bytes() == video_of(video).read_bytes()
 
 
+def test_a_new_seed_makes_another_take(client, photo_path, speech_path):
+    given = (file(photo_path), file(speech_path), True)
+    quick = {"diffusion_strength": 0, "seed": 5, "api_name": "/generate"}
+    takes = [client.predict(*given, random_seed=random, **quick) for random in (True, True, False)]
+    seeds = [seed for _, seed, _ in takes]
+    assert len(set(seeds)) == 3 and seeds[2] == 5
+    assert len({video_of(video).read_bytes() for video, _, _ in takes}) == 3
+
+
 def test_bad_input_gives_the_sentence_of_the_library(client, photo_path, speech_path, tmp_path):
     (tmp_path / "text.jpg").write_text("not a picture")
     (tmp_path / "text.wav").write_text("not a recording")

@@ -1,0 +1,133 @@
+"""What must not leak, what a GPU is asked for, and that no control of the page is without its test."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from conftest import ASSETS, REPOSITORY, write_wav
+from PIL import Image
+
+from page import layout, texts, workplace
+from page.described import SETTINGS
+from page.making import Made, Maker, Step, on_gpu
+from synchrorama import GenerationSettings
+from synchrorama.estimate import rendering_seconds
+from synchrorama.media import ffmpeg_path
+
+# The controls of the page that are no settings, and the tests that use each of them as a visitor would.
+TESTED = {
+    "photo": ("test_browser", "test_own_photo_and_recording_need_one_tick_and_then_become_a_video"),
+    "recording": ("test_browser", "test_own_photo_and_recording_need_one_tick_and_then_become_a_video"),
+    "faces": ("test_page", "test_of_several_faces_one_is_chosen_by_number_or_by_a_click"),
+    "from_video": ("test_browser", "test_the_sound_of_a_video_and_the_words_that_were_heard_can_be_taken"),
+    "consent": ("test_browser", "test_own_photo_and_recording_need_one_tick_and_then_become_a_video"),
+    "preset": ("test_browser", "test_moving_the_strength_changes_the_preview"),
+    "go": ("test_browser", "test_the_example_becomes_a_video_while_it_is_watched"),
+    "examples": ("test_browser", "test_one_click_on_an_example_begins_its_video"),
+    "cancel": ("test_browser", "test_cancel_stops_within_a_second_and_a_new_video_can_be_made"),
+    "reuse": ("test_browser", "test_the_example_becomes_a_video_while_it_is_watched"),
+    "motion_file": ("test_browser", "test_the_example_becomes_a_video_while_it_is_watched"),
+    "settings_file": ("test_browser", "test_the_example_becomes_a_video_while_it_is_watched"),
+    "share": ("test_browser", "test_a_link_opens_the_same_settings_in_another_session"),
+    "link": ("test_browser", "test_a_link_opens_the_same_settings_in_another_session"),
+    "last_runs": ("test_browser", "test_the_example_becomes_a_video_while_it_is_watched"),
+    "forget": ("test_browser", "test_the_example_becomes_a_video_while_it_is_watched"),
+    "random_seed": ("test_page_api", "test_a_new_seed_makes_another_take"),
+    "correct": ("test_browser", "test_the_sound_of_a_video_and_the_words_that_were_heard_can_be_taken"),
+    "compare": ("test_browser", "test_moving_the_strength_changes_the_preview"),
+}
+SHOWN = {"progress", "video", "notes", "used", "runs", "after", "timeline", "seen", "ours", "clip"}
+
+
+def test_every_control_of_the_page_has_a_test_that_it_does_something():
+    import gradio as gr
+
+    with gr.Blocks():
+        parts = vars(layout.build(texts.languages()))
+    assert set(parts) - {"controls", "modes", "translate"} == set(TESTED) | SHOWN
+    assert set(parts["controls"]) == set(SETTINGS)  # each has a test_control_…, see test_controls.py
+    for module, test in TESTED.values():
+        assert f"def {test}(" in (REPOSITORY / "tests" / f"{module}.py").read_text(encoding="utf-8"), test
+
+
+@pytest.fixture
+def zero_gpu(monkeypatch):
+    """A Space with ZeroGPU, as far as the package ``spaces`` shows it; the list of what was asked for."""
+    asked = []
+
+    def gpu(duration):
+        def decorate(function):
+            def on_the_gpu(*given):
+                asked.append(duration(*given))
+                for given_or_told in given:  # all goes to another process and back
+                    pickle.dumps(given_or_told)
+                for told in function(*given):
+                    yield pickle.loads(pickle.dumps(told))
+
+            return on_the_gpu
+
+        return decorate
+
+    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
+    monkeypatch.setitem(sys.modules, "spaces", SimpleNamespace(GPU=gpu))
+    return asked
+
+
+def test_a_gpu_is_asked_for_while_painting_only_and_not_for_long(
+    pipeline, photo_path, speech_path, tmp_path, zero_gpu
+):
+    settings = GenerationSettings(seed=1)
+    steps = list(Maker(pipeline).make(str(photo_path), str(speech_path), settings, tmp_path, lambda: None))
+    assert isinstance(steps[-1], Made) and steps[-1].video.is_file() and isinstance(steps[0], Step)
+    (seconds,) = zero_gpu
+    assert rendering_seconds(2.0, settings) < seconds < 10
+    long = write_wav(tmp_path / "long.wav", np.zeros(290 * 16000))
+    assert Maker(pipeline).gpu_seconds(str(photo_path), str(long), settings, tmp_path) <= 120
+
+
+def test_elsewhere_no_gpu_is_asked_for(monkeypatch):
+    monkeypatch.delenv("SPACES_ZERO_GPU", raising=False)
+    assert on_gpu(len, max) is len
+
+
+def test_what_an_upload_says_about_itself_is_not_passed_on(pipeline, speech_path, tmp_path):
+    photo, sound = tmp_path / "hidden-name.jpg", tmp_path / "hidden-name.m4a"
+    picture = Image.open(ASSETS / "painted_ada.jpg")
+    exif = picture.getexif()
+    exif[0x010E], exif[0x0131] = "hidden-description", "hidden-software"
+    picture.save(photo, exif=exif, comment=b"hidden-comment")
+    told = ("title=hidden-title", "location=+48.1+011.5/", "artist=hidden-artist")
+    marked = [argument for each in told for argument in ("-metadata", each)]
+    subprocess.run([ffmpeg_path(), "-i", str(speech_path), *marked, str(sound)], capture_output=True, check=True)
+    assert b"hidden-title" in sound.read_bytes() and b"hidden-comment" in photo.read_bytes()
+    settings = GenerationSettings(seed=1, diffusion_strength=0)
+    video = pipeline(str(photo), str(sound), settings).save(tmp_path / "video.mp4").read_bytes()
+    assert b"hidden" not in video and b"+48.1" not in video and b"AI-generated" in video
+
+
+def test_a_new_folder_is_everybodys_temporary_folder_and_foreign_ones_are_left_alone(tmp_path):
+    (tmp_path / (workplace.PREFIX + "foreign")).mkdir()  # without a lock: just being made, or not ours
+    code = (
+        "import tempfile; from page import workplace; claimed = workplace.claim(); "
+        "print(tempfile.gettempdir() == str(claimed.folder), len(list(claimed.folder.parent.iterdir())))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True,
+        env={**os.environ, "SYNCHRORAMA_TEMP": str(tmp_path)},
+    )  # fmt: skip
+    assert done.stdout.split() == ["True", "2"]
+    assert [path.name for path in tmp_path.iterdir()] == [workplace.PREFIX + "foreign"]
+
+
+def test_the_page_comes_from_one_place():
+    """No address of another server in what the page is made of, but for links to click on."""
+    for path in (Path(texts.HERE) / "style.css", Path(texts.HERE) / "page.js"):
+        text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+        assert "http" not in text and "@import" not in text
