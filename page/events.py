@@ -93,21 +93,22 @@ def _live(demo: gr.Blocks, parts: Parts, live: Live, settings: list[Any]) -> Non
     changed = [parts.photo.change, parts.recording.change]
     timed = [parts.controls[name] for name in ("framing", "inference_steps", "guidance_scale", "diffusion_strength")]
 
-    def whenever(triggers: list[Any], *call: Any) -> Any:
-        """Call a function at these triggers, and when the page has been opened; returns the first."""
-        opened.then(*call, **_QUIET)
-        return gr.on(triggers, *call, **_QUIET)
+    def whenever(triggers: list[Any], *call: Any) -> tuple[Any, Any]:
+        """Call a function at these triggers, and when the page has been opened."""
+        return gr.on(triggers, *call, **_QUIET), opened.then(*call, **_QUIET)
 
     whenever(
         [*changed, parts.consent.change, face.change, *(control.change for control in timed)],
         live.look, [*given, parts.consent, face, *settings], [parts.faces, face, parts.seen],
     )  # fmt: skip
-    whenever(
+    frames = (live.frames, shown, parts.compare)
+    described = whenever(
         [parts.photo.change], live.describe, [parts.photo, description, parts.ours], [description, parts.ours]
     )
-    frames = (live.frames, shown, parts.compare)
-    whenever([*changed, parts.consent.change, face.change], *frames)
-    whenever(changed, live.listen, current, heard).then(*frames, **_QUIET)
+    for each in described:  # the description counts, so the frames come after it
+        each.then(*frames, **_QUIET)
+    gr.on([parts.recording.change, parts.consent.change, face.change], *frames, **_QUIET)
+    whenever(changed, live.listen, current, heard)
     parts.faces.select(live.face_at, parts.photo, face, **_QUIET)
     parts.from_video.upload(live.sound_of, parts.from_video, parts.recording, api_visibility="private")
 
@@ -156,10 +157,9 @@ def _link(photo: str | None, recording: str | None, random_seed: bool, ours: str
 
 
 def _from_link(request: gr.Request) -> list[Any]:
-    """What the address says, into the controls; they stay as they are where it says nothing. It is a first visit, so
-    photo and recording are the first example then."""
+    """What the address says, into the controls; they stay as they are where it says nothing."""
     found, problems = links.read_query(dict(request.query_params))
-    values = [found.get(name, example) for name, example in zip(("photo", "recording"), EXAMPLES[0], strict=True)]
+    values = [found.get(name, gr.skip()) for name in ("photo", "recording")]
     values.append(False if found.get("seed") is not None else gr.skip())
     values += [found[name] if found.get(name) is not None else gr.skip() for name in SETTINGS]
     return [*values, "\n\n".join(map(note, problems))]

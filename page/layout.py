@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABCMeta
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -51,6 +52,16 @@ _WORDS = {"emotion_mode": {"emotion": "mode_emotion", "keyframes": "mode_keyfram
 _NAMES = {"euler": "Euler", "unipc": "UniPC", "dpm++": "DPM++"}  # of samplers, in every language
 
 
+# A gr.Image that hands on the file as it was uploaded: media.py decodes it, with better words for what is wrong than
+# Pillow's. Made by ABCMeta, because the class statement would have gradio write a .pyi file beside this one.
+Photo = ABCMeta.__new__(
+    type(gr.Image),
+    "Photo",
+    (gr.Image,),
+    {"preprocess": lambda self, upload: upload and upload.path, "get_block_name": lambda self: "image"},
+)
+
+
 class Parts(SimpleNamespace):
     """The components by name; ``controls`` maps a setting to its component."""
 
@@ -80,14 +91,11 @@ def build(translate: gr.I18n) -> Parts:
 def _inputs(parts: Parts) -> None:
     _ = parts.translate
     with gr.Row(equal_height=True):
-        parts.photo = gr.Image(
+        parts.photo = Photo(
             EXAMPLES[0][0], type="filepath", image_mode=None, label=_("photo"), height=260, min_width=200,
             sources=["upload", "clipboard", "webcam"], alt_text="The photo whose face will speak", elem_id="photo",
             buttons=["fullscreen"],
         )  # fmt: skip
-        # The file as it was uploaded: media.py decodes it, with better words for what is wrong than Pillow's. Gradio
-        # makes a new component, without this, in a session that updates properties: events give it values only.
-        parts.photo.preprocess = lambda upload: upload and upload.path
         parts.faces = gr.Image(
             label=_("faces"), show_label=False, interactive=False, format="jpeg", height=260, min_width=200, buttons=[],
             elem_id="faces",

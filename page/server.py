@@ -38,7 +38,7 @@ def build(pipeline: SynchroRaMaPipeline) -> tuple[gr.Blocks, Service]:
     translate = texts.languages()
     with gr.Blocks(title="SynchroRaMa", analytics_enabled=False, delete_cache=(looked_for, kept)) as demo:
         parts = layout.build(translate)
-        service = Service(pipeline, Files(parts.video))
+        service = Service(pipeline, Files(demo))
         making = max(1, (os.cpu_count() or 2) // 2)  # one video keeps two cores busy: painting and encoding
         events.wire(demo, parts, service, making)
         demo.queue(max_size=WAITING, default_concurrency_limit=max(2, making))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -21,11 +22,13 @@ class Files:
     one file while a third reads it. Here each file gets a folder of its own, and appears in it by a rename.
 
     Args:
-        component: the files count as its own, and are cleared with them.
+        demo: clears the files with its own.
     """
 
-    def __init__(self, component: gr.components.Component) -> None:
-        self._component = component
+    def __init__(self, demo: gr.Blocks) -> None:
+        self._cache = Path(demo.GRADIO_CACHE)
+        self._handed_out = _Handed()
+        demo.temp_file_sets.append(self._handed_out)
 
     def serve(self, file: Path) -> str:
         """The file, moved to where it may be handed out."""
@@ -42,14 +45,21 @@ class Files:
         return self._appear(partial, target)
 
     def _place(self) -> Path:
-        folder = Path(self._component.GRADIO_CACHE) / secrets.token_hex(16)
+        folder = self._cache / secrets.token_hex(16)
         folder.mkdir(parents=True)
         return folder
 
     def _appear(self, partial: Path, target: Path) -> str:
         os.replace(partial, target)
-        self._component.temp_files.add(str(target))
+        self._handed_out.add(str(target))
         return str(target)
+
+
+class _Handed(set):
+    """Names of files. Gradio goes through them while other threads add some, which a plain set does not survive."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(tuple(super().__iter__()))
 
 
 def jpeg(frame: np.ndarray, quality: int) -> bytes:

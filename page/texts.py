@@ -23,7 +23,7 @@ ENGLISH = {
         "carries the emotion. It runs on the processor alone."
     ),
     "photo": "Photo",
-    "recording": "Recording (0.3 s to 5 minutes, up to 200 MB)",
+    "recording": "Recording (up to 5 min, 200 MB)",
     "faces": "Faces that were found",
     "consent": "I have the right to use this face and this voice",
     "consent_info": (

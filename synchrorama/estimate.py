@@ -30,8 +30,8 @@ class Speed:
             return self._factor * (_START + recording * _ANALYSIS + rendering_seconds(recording, settings))
 
     def learn(self, video: float, settings: GenerationSettings, took: float) -> None:
-        """``video`` seconds of video took so long to render."""
-        if video < _SHORTEST_LESSON:
+        """``video`` seconds of video took so long to render. A preview teaches nothing: its start is most of it."""
+        if video < _SHORTEST_LESSON or settings.preview:
             return
         measured = took / rendering_seconds(video, settings)
         with self._lock:

@@ -62,6 +62,7 @@ def visit(server, browser):
         page.goto(f"{server.address}/?{query}")
         for shown in ("#compare img", "#timeline svg"):
             page.wait_for_selector(shown, state="attached")
+        settled(page)
         return page
 
     def foreign(address: str) -> bool:
@@ -94,6 +95,19 @@ def text_in(page, where: str, pattern: str) -> str:
     """The text of an element once it matches."""
     sync_api.expect(page.locator(where)).to_contain_text(re.compile(pattern), timeout=PATIENCE)
     return page.inner_text(where)
+
+
+def settled(page) -> None:
+    """Wait until no answer to what was done changes anything any more."""
+    look = """() => ['#compare img.fixed', '#faces img', '#seen', '#timeline svg', '#description textarea']
+        .map(where => document.querySelector(where))
+        .map(each => each && (each.src || each.dataset.seconds || each.value || each.innerText)).join()"""
+    shown, since, until = "", time.monotonic(), time.monotonic() + PATIENCE / 1000
+    while time.monotonic() - since < 1.5 and time.monotonic() < until:
+        page.wait_for_timeout(100)
+        now = page.evaluate(look)
+        if now != shown:
+            shown, since = now, time.monotonic()
 
 
 def source_of(page, where: str) -> str:
@@ -184,6 +198,8 @@ def test_own_photo_and_recording_need_one_tick_and_then_become_a_video(visit, ow
     changed_source(page, "#faces img", faces)  # the boxes at once
     upload_recording(page, recording)
     text_in(page, "#seen", r"2\.0 s of sound")
+    text_in(page, "#seen", "Please tick")
+    settled(page)
     page.click("#generate")
     text_in(page, "#consent", "Please tick that you have the right")
     assert source_of(page, "#result video") == result and not page.is_visible("#progress img")
@@ -201,7 +217,7 @@ def test_the_sound_of_a_video_and_the_words_that_were_heard_can_be_taken(visit, 
     page.click("text=Correct what was heard")
     page.wait_for_function("document.querySelector('#transcript textarea').value.startsWith('hello i am so glad')")
     page.set_input_files("#from-video + input, #from-video input[type=file], input[accept*='video']", FINISHED)
-    text_in(page, "#seen", r"12\.\d s of sound.*tick that you have the right")
+    text_in(page, "#seen", r"12\.\d s of sound[\s\S]*tick that you have the right")
 
 
 def test_the_line_in_the_timeline_follows_the_video(visit):
@@ -228,6 +244,7 @@ def test_a_bad_file_is_refused_with_the_right_sentence(visit, own_files, tmp_pat
     text.write_text("no picture")
     upload_photo(page, text)
     text_in(page, "#seen", "not a picture that can be read")
+    settled(page)
     page.click("#generate")
     text_in(page, "#photo", "not a picture that can be read")
     (tmp_path / "text.wav").write_text("no sound")
@@ -238,7 +255,6 @@ def test_a_bad_file_is_refused_with_the_right_sentence(visit, own_files, tmp_pat
 
 def test_moving_the_strength_changes_the_preview(visit):
     page = visit()
-    page.wait_for_timeout(1500)  # what opening the page has begun
     with_emotion = "#compare .content img, #compare img.fixed"
     before = source_of(page, "#compare img.fixed")
     page.focus("#strength input[type=range]")

@@ -32,6 +32,7 @@ def test_a_moment_of_video_and_a_freak_teach_little():
     speed, settings = Speed(), GenerationSettings()
     before = speed.seconds(10, settings)
     speed.learn(0.2, settings, 30.0)
+    speed.learn(2.0, GenerationSettings(preview=True), 30.0)
     assert speed.seconds(10, settings) == before
     speed.learn(2.0, settings, 1e9)
     assert speed.seconds(10, settings) <= 51 * before

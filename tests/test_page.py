@@ -36,7 +36,7 @@ def service(pipeline, tmp_path_factory):
     from page.serving import Files
 
     cache = tmp_path_factory.mktemp("cache")
-    made = Service(pipeline, Files(SimpleNamespace(GRADIO_CACHE=str(cache), temp_files=set())))
+    made = Service(pipeline, Files(SimpleNamespace(GRADIO_CACHE=str(cache), temp_file_sets=[])))
     made.ready.set()
     return made
 
@@ -243,7 +243,7 @@ def opened(query: str):
 
     answer = _from_link(SimpleNamespace(query_params=dict(parse_qsl(query))))
     named = dict(zip(["photo", "recording", "random_seed", *SETTINGS, "notes"], answer, strict=True))
-    return {name: value for name, value in named.items() if value != gr.skip() and value not in EXAMPLES[0]}
+    return {name: value for name, value in named.items() if value != gr.skip()}
 
 
 def test_a_link_carries_every_setting_and_the_examples():
