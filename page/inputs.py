@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -100,11 +99,11 @@ def _area(box: Sequence[float]) -> float:
     return (right - left) * (bottom - top)
 
 
-def sound_of(video: str) -> str:
-    """The sound of a video as a file of its own in a new temporary folder. Raises InputError where there is none."""
+def sound_of(video: str, folder: Path) -> Path:
+    """The sound of a video as a file of its own in ``folder``. Raises InputError where there is none."""
     read_speech(video, LONGEST_RECORDING)
-    path = Path(tempfile.mkdtemp()) / "sound.flac"
+    path = folder / "sound.flac"
     command = [ffmpeg_path(), *FFMPEG_QUIET, *local_input(video), "-map", "0:a:0", "-map_metadata", "-1", str(path)]
     if subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=120).returncode:
         raise InputError("The sound of this video cannot be taken out; please save it as WAV or MP3 first.")
-    return str(path)
+    return path

@@ -89,7 +89,10 @@ class Live:
     @answered
     def sound_of(self, video: str | None) -> Any:
         """The sound of a video as the recording."""
-        return inputs.sound_of(video) if video else gr.skip()
+        if not video:
+            return gr.skip()
+        with tempfile.TemporaryDirectory() as folder:
+            return self.service.files.serve(inputs.sound_of(video, Path(folder)))
 
     def listen(self, photo: str | None, recording: str | None, *values: Any) -> Iterator[tuple[Any, Any]]:
         """The transcript as it comes, then the timeline: (what was heard, the picture)."""

@@ -90,7 +90,8 @@ def svg(analysis: Analysis) -> str:
     text = buffer.getvalue()
     clock = figure.axes[0].get_position()
     extent = f'data-left="{clock.x0:.4f}" data-right="{clock.x1:.4f}" data-seconds="{analysis.recording.seconds:.3f}"'
-    return f"<svg {extent}" + text[text.index("<svg") + len("<svg") :]
+    label = f"Words, emotions, valence and arousal over time; mostly {analysis.emotion.prevailing}"
+    return f'<svg {extent} role="img" aria-label="{label}"' + text[text.index("<svg") + len("<svg") :]
 
 
 def report(analysis: Analysis) -> str:

@@ -34,6 +34,7 @@ def served(pipeline, folder: Path) -> Iterator[SimpleNamespace]:
         demo, service, server_name="127.0.0.1", server_port=free_port(), prevent_thread_lock=True, quiet=True,
         ssr_mode=False,
     )  # fmt: skip
+    service.ready.wait(120)
     try:
         yield SimpleNamespace(demo=demo, service=service, address=address, folder=folder)
     finally:

@@ -157,6 +157,20 @@ def test_answers_carry_sane_headers_and_nothing_outside_the_cache_is_served(page
         assert refused.value.code in (403, 404)
 
 
+def test_a_file_of_the_server_cannot_be_named_as_an_upload(page):
+    for path in ("/etc/passwd", str(ASSETS.parent / "README.md")):
+        given = [{"path": path, "meta": {"_type": "gradio.FileData"}}]
+        request = urllib.request.Request(
+            page.address + "gradio_api/call/describe", json.dumps({"data": given}).encode(),
+            {"Content-Type": "application/json"},
+        )  # fmt: skip
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            event = json.load(answer)["event_id"]
+        with urllib.request.urlopen(f"{page.address}gradio_api/call/describe/{event}", timeout=30) as answer:
+            told = answer.read().decode()
+        assert "event: error" in told and "root:" not in told and "SynchroRaMa turns" not in told
+
+
 def test_a_bug_is_told_in_one_sentence_without_a_path_and_the_log_holds_no_content(
     page, client, photo_path, speech_path, monkeypatch, caplog
 ):
