@@ -47,6 +47,13 @@ def main() -> int:
             begun = time.perf_counter()
             page.wait_for_selector("#progress img")
             print(f"generate: first frame seen after {time.perf_counter() - begun:.1f} s")
+            pressed = time.perf_counter()
+            page.click("#cancel")
+            page.wait_for_selector("#progress", state="hidden")
+            print(f"cancel: nothing under way {time.perf_counter() - pressed:.2f} s later")
+            page.wait_for_timeout(QUIET)
+            begun = time.perf_counter()
+            page.click("#generate")
             page.wait_for_selector("#reuse", state="visible", timeout=120_000)
             print(f"generate: 12.4 s of video after {time.perf_counter() - begun:.1f} s, browser included")
         finally:

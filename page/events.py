@@ -67,6 +67,8 @@ def _run(demo: gr.Blocks, parts: Parts, run: Run, asked: list[Any], making: int)
         )
         chosen.dataset.headers = ["Photo", "Recording"]  # which take no translations
     clicked = chosen.load_input_event.then(run.generate, [*asked, parts.runs], outputs, **options)
+    for each in (going, clicked):  # also after an error, which would leave the panel where it was
+        each.then(run.over, None, parts.progress, **_QUIET)
     parts.cancel.click(
         run.stop, None, [parts.progress, parts.notes], queue=False, cancels=[going, clicked], api_visibility="private"
     )

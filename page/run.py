@@ -72,15 +72,18 @@ class Run:
             if isinstance(step, Step):
                 yield gr.update(value=panel(step), visible=True), *(gr.skip() for _ in range(8))
         video, motion, settings_file, used, notes = step
-        finished = gr.update(value="", visible=False)
         runs = [used.to_dict(), *(runs or [])][:MOST_RUNS]
         after = gr.update(visible=True)
-        yield finished, video, used.seed, notes, motion, settings_file, used.to_dict(), after, runs
+        yield self.over(), video, used.seed, notes, motion, settings_file, used.to_dict(), after, runs
 
     def stop(self, request: gr.Request) -> tuple[Any, Any]:
         """Stop what this visitor has begun, and say so."""
         stopped = self.service.visits.stop(request)
-        return gr.update(value="", visible=False), "Stopped; nothing was kept." if stopped else gr.skip()
+        return self.over(), "Stopped; nothing was kept." if stopped else gr.skip()
+
+    def over(self) -> Any:
+        """Nothing is under way any more."""
+        return gr.update(value="", visible=False)
 
     def leave(self, request: gr.Request) -> None:
         """Stop what a visitor has begun, without a word: the page was closed, or a program asks for it."""
