@@ -1,4 +1,4 @@
-"""The command line: python -m synchrorama generate · analyze · evaluate · verify · train · prepare.
+"""The command line: python -m synchrorama generate · analyze · evaluate · verify · train · prepare · convert.
 
 Exit codes: 0 done; 1 a bug, told in one sentence (--debug shows the traceback); 2 bad input, told in one sentence;
 130 and 143 stopped by SIGINT and SIGTERM. Results go to standard output, everything else to standard error.
@@ -35,6 +35,7 @@ FORWARDED = {
     "verify": "say what a video says about where it comes from, and check its signature",
     "train": f"train a network: {_TRAINERS}",
     "prepare": "make what the shipped weights were trained on: basis, track, ...",
+    "convert": "turn weights that others have published into a folder of this project: hallo",
 }
 
 
@@ -112,6 +113,10 @@ def _forward(command: str, rest: list[str]) -> int | None:
         from .verification import main as verify
 
         return verify(rest)
+    if command == "convert":
+        from .conversion import main as convert
+
+        return convert(rest)
     if command == "prepare":
         from .training.prepare import main as prepare
 

@@ -146,12 +146,7 @@ class _AudioBlock(nn.Module):
         self.ff = FeedForward(channels)
 
     def forward(
-        self,
-        hidden: Tensor,
-        tokens: Tensor,
-        masks: dict[str, Tensor],
-        weights: dict[str, float],
-        size: tuple[int, int],
+        self, hidden: Tensor, tokens: Tensor, masks: dict[str, Tensor], weights: dict[str, float], size: tuple[int, int]
     ) -> Tensor:
         hidden = hidden + self.attn1(self.norm1(hidden))
         query = self.norm2(hidden)

@@ -11,7 +11,7 @@ _NAMED = 3  # names in a message; more help nobody
 
 
 def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Load ``tensors`` into ``network``.
+    """Make ``tensors`` those of ``network``, which may be on the meta device; nothing is copied.
 
     Raises:
         ValueError: which tensors are missing, left over, of another shape or not finite; nothing is loaded then.
@@ -32,7 +32,7 @@ def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     told = [f"{what} {_listed(names)}" for what, names in wrong.items() if names]
     if told:
         raise ValueError(f"The checkpoint does not fit: it {'; it '.join(told)}.")
-    network.load_state_dict(tensors)
+    network.load_state_dict(tensors, assign=True)
 
 
 def _listed(names: list[str]) -> str:

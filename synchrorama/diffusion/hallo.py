@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from synchrorama.diffusion.checkpoint import load_strictly
 from synchrorama.diffusion.networks import DiffusionNetworks
 from synchrorama.diffusion.reference_net import ReferenceFeatures, ReferenceNet
 
@@ -43,8 +44,6 @@ def load_hallo(networks: DiffusionNetworks, tensors: Mapping[str, Tensor]) -> No
     Raises:
         ValueError: tensors are missing, left over, of another shape or not finite; nothing is loaded then.
     """
-    from synchrorama.diffusion.checkpoint import load_strictly
-
     load_strictly(networks, {our_name(name): tensor for name, tensor in tensors.items()})
 
 

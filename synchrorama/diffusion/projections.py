@@ -10,12 +10,15 @@ import itertools
 
 import torch
 import torch.nn.functional as F
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 
-class ImageProjection(nn.Module):
+class ImageProjection(ModelMixin, ConfigMixin):
     """A face embedding → tokens: (B, width_in) → (B, tokens, width)."""
 
+    @register_to_config
     def __init__(self, width_in: int = 512, tokens: int = 4, width: int = 768) -> None:
         super().__init__()
         self.tokens = tokens
@@ -26,9 +29,10 @@ class ImageProjection(nn.Module):
         return self.norm(self.proj(embedding).unflatten(-1, (self.tokens, -1)))
 
 
-class AudioProjection(nn.Module):
+class AudioProjection(ModelMixin, ConfigMixin):
     """The sound around each frame → tokens: (B, F, …) with ``width_in`` numbers a frame → (B, F, tokens, width)."""
 
+    @register_to_config
     def __init__(self, width_in: int = 5 * 12 * 768, hidden: int = 512, tokens: int = 32, width: int = 768) -> None:
         super().__init__()
         self.tokens = tokens
@@ -60,9 +64,10 @@ class ConditionProjection(nn.Module):
         return tokens / (1 + size) * self.scale
 
 
-class FaceLocator(nn.Module):
+class FaceLocator(ModelMixin, ConfigMixin):
     """A picture of where the face is → a map for the denoising UNet: (N, 3, 8H, 8W) in [0, 1] → (N, C, H, W)."""
 
+    @register_to_config
     def __init__(self, channels: int = 320, widths: tuple[int, ...] = (16, 32, 64, 128)) -> None:
         super().__init__()
         self.conv_in = nn.Conv2d(3, widths[0], 3, padding=1)

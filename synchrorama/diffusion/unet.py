@@ -25,11 +25,7 @@ class UNetTrunk(ModelMixin, ConfigMixin):
     _supports_gradient_checkpointing = True
 
     def _build(
-        self,
-        widths: Sequence[int],
-        layers: int,
-        attention_levels: Sequence[int],
-        attention: AttentionConfig,
+        self, widths: Sequence[int], layers: int, attention_levels: Sequence[int], attention: AttentionConfig
     ) -> None:
         time_width = 4 * widths[0]
         self.time_proj = Timesteps(widths[0], flip_sin_to_cos=True, downscale_freq_shift=0)
