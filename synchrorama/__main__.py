@@ -1,4 +1,4 @@
-"""The command line: python -m synchrorama generate · analyze · evaluate · verify · train · prepare · convert.
+"""The command line: generate · analyze · evaluate · verify · train · prepare · convert · download · push.
 
 Exit codes: 0 done; 1 a bug, told in one sentence (--debug shows the traceback); 2 bad input, told in one sentence;
 130 and 143 stopped by SIGINT and SIGTERM. Results go to standard output, everything else to standard error.
@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from .arguments import ArgumentParser
 from .errors import Cancelled, InputError
 from .settings import Control, GenerationSettings, controls, defaults
 
@@ -33,10 +34,16 @@ _TRAINERS = f"{', '.join(TRAINERS[:-1])} or {TRAINERS[-1]}"
 FORWARDED = {
     "evaluate": "measure a finished video: lip sync, blinks, head motion, sharpness",
     "verify": "say what a video says about where it comes from, and check its signature",
+    "download": "fetch the weights in a repository of the Hugging Face Hub, to work without a network later",
+    "push": "put a folder of weights into a repository of the Hugging Face Hub",
     "train": f"train a network: {_TRAINERS}",
     "prepare": "make what the shipped weights were trained on: basis, track, ...",
     "convert": "turn weights that others have published into a folder of this project: hallo",
 }
+_MODULES = {
+    "evaluate": "evaluation.report", "verify": "verification", "download": "download", "push": "push",
+    "prepare": "training.prepare", "convert": "conversion",
+}  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -105,42 +112,21 @@ def _run(argv: list[str]) -> int:
 
 
 def _forward(command: str, rest: list[str]) -> int | None:
-    if command == "evaluate":
-        from .evaluation.report import main as evaluate
-
-        return evaluate(rest)
-    if command == "verify":
-        from .verification import main as verify
-
-        return verify(rest)
-    if command == "convert":
-        from .conversion import main as convert
-
-        return convert(rest)
-    if command == "prepare":
-        from .training.prepare import main as prepare
-
-        return prepare(rest)
+    if command in _MODULES:
+        return importlib.import_module(f"synchrorama.{_MODULES[command]}").main(rest)
     name = rest[0] if rest else "nothing"
     if name not in TRAINERS:
         raise InputError(f"There is no network called {name!r} to train; choose {_TRAINERS}.")
     return importlib.import_module(f"synchrorama.training.{name}").main(rest[1:])
 
 
-class _Parser(argparse.ArgumentParser):
-    """Argument errors in one sentence, like all others, instead of the usage and a message."""
-
-    def error(self, message: str) -> None:
-        raise InputError(f"{message[0].upper()}{message[1:]}; see {self.prog} --help.")
-
-
 def build_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = ArgumentParser(
         prog=PROGRAM,
         description="One face photo and one speech recording become a talking video.",
         epilog="Every command takes --help, and --debug to see the traceback of an unexpected error.",
     )
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=ArgumentParser)
     _add_generate(commands)
     _add_analyze(commands)
     for name, help in FORWARDED.items():
@@ -177,7 +163,10 @@ def _add_generate(commands: Any) -> None:
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--checkpoint", default="checkpoints/mini", metavar="FOLDER", help="the weights to use")
+    parser.add_argument(
+        "--checkpoint", default="checkpoints/mini", metavar="WEIGHTS",
+        help="a folder of weights, or owner/repository or owner/repository@revision on the Hugging Face Hub",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print what was done as one JSON object")
 
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from .content_cache import content_key
 from .errors import InputError
+from .hub import find_weights
 from .settings import Control, GenerationSettings, controls
 
 if TYPE_CHECKING:
@@ -101,16 +102,15 @@ def generate_many(
     Args:
         table: the CSV file; see ``read_jobs``.
         common: settings for every job, unless its row says otherwise.
-        checkpoint: the folder of weights.
+        checkpoint: the folder of weights, or their repository on the Hub.
         workers: what makes the videos.
         tell: called with a line for each job that is made or fails.
 
     Raises InputError when nothing can be made at all; what is wrong with one job is in the summary.
     """
-    from .pipeline import SynchroRaMaPipeline
-
-    jobs = _with_keys(read_jobs(table, common), checkpoint)
-    weights = SynchroRaMaPipeline.from_pretrained(checkpoint).folder.resolve()
+    jobs, found = read_jobs(table, common), find_weights(checkpoint)
+    jobs = _with_keys(jobs, found.identity)
+    weights = found.fetch()  # all of them now, not by each worker once more
     summary = Summary()
     with contextlib.closing(Finished(Path(table))) as finished:
         made = {job.output: finished.find(job) for job in jobs}
@@ -208,12 +208,12 @@ def _value(control: Control, text: str) -> Any:
         return text
 
 
-def _with_keys(jobs: Iterable[Job], checkpoint: str) -> list[Job]:
+def _with_keys(jobs: Iterable[Job], weights: str) -> list[Job]:
     """The jobs with their keys; a file that many of them share is read once."""
     content = functools.cache(content_key)
 
     def key(job: Job) -> str:
-        parts = [job.settings and job.settings.to_dict(), content(job.photo), content(job.speech), checkpoint]
+        parts = [job.settings and job.settings.to_dict(), content(job.photo), content(job.speech), weights]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     return [replace(job, key=key(job)) for job in jobs]

@@ -6,7 +6,6 @@ for each network, with config.json and weights, and a MODEL_CARD.md.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -16,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .arguments import ArgumentParser
 from .errors import InputError
 
 if TYPE_CHECKING:
@@ -301,16 +301,9 @@ replaced in this order:
 # ---------------------------------------------------------------------------------------------- command line
 
 
-class _Parser(argparse.ArgumentParser):
-    """Argument errors in one sentence."""
-
-    def error(self, message: str) -> None:
-        raise InputError(f"{message[0].upper()}{message[1:]}; see {self.prog} --help.")
-
-
 def main(argv: list[str] | None = None) -> int:
     """Entry point of ``python -m synchrorama convert``. Raises InputError for bad input."""
-    parser = _Parser(
+    parser = ArgumentParser(
         prog="python -m synchrorama convert",
         description="Turn weights that others have published into a folder of safetensors that this project reads.",
     )

@@ -30,6 +30,7 @@ from .emotion.direction import check_within, parse_emotion, parse_keyframes
 from .errors import InputError
 from .estimate import PREVIEW_SECONDS, Speed
 from .generation import Progress, Result, Work
+from .hub import DEFAULT_CHECKPOINT, Weights, find_weights
 from .motion import FPS, Motion
 from .settings import GenerationSettings
 
@@ -48,8 +49,6 @@ if TYPE_CHECKING:
     from .motion_frames import MotionFrameRenderer
     from .scene import SceneText, TextEncoder
 
-DEFAULT_CHECKPOINT = "checkpoints/mini"
-REPOSITORY = Path(__file__).resolve().parent.parent
 _KEPT_INPUTS = 6  # photos and recordings whose analysis is remembered
 _NEUTRAL = {"neutral": 1.0}
 
@@ -65,61 +64,51 @@ class SynchroRaMaPipeline:
     pipeline holds no other state of a request, so one serves many.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.speed = folder, Speed()
+    def __init__(self, weights: Weights) -> None:
+        self.weights, self.speed = weights, Speed()
         self._portraits, self._recordings, self._heard, self._texts = (ContentCache(_KEPT_INPUTS) for _ in range(4))
 
     @classmethod
-    def from_pretrained(cls, folder: str | os.PathLike[str] = DEFAULT_CHECKPOINT) -> SynchroRaMaPipeline:
-        """A pipeline whose networks lie in ``folder``, one subfolder each.
+    def from_pretrained(
+        cls, folder_or_repository: str | os.PathLike[str] = DEFAULT_CHECKPOINT, revision: str | None = None
+    ) -> SynchroRaMaPipeline:
+        """A pipeline whose networks lie in a folder, one subfolder each, or in a repository of the Hugging Face Hub.
 
-        A relative folder is looked for in the working directory, then beside the package, so that scripts run from
-        anywhere. Raises InputError when it is in neither.
+        See ``hub.find_weights`` for what can be given, and when it raises InputError. Of a repository each network is
+        fetched when it is first used, and all are of one commit; that may raise InputError, too.
         """
-        for candidate in (Path(folder), REPOSITORY / folder):
-            if candidate.is_dir():
-                return cls(candidate)
-        raise InputError(
-            f"There is no folder of weights called {str(folder)!r}; "
-            f"give one such as {DEFAULT_CHECKPOINT}, which comes with the repository."
-        )
+        return cls(find_weights(folder_or_repository, revision))
 
     @cached_property
     def motion_space(self) -> MotionSpace:
         from .blendshapes import MotionSpace
 
-        return MotionSpace.from_pretrained(self._subfolder("motion_space"))
+        return MotionSpace.from_pretrained(self.weights.folder("motion_space"))
 
     @cached_property
     def a2m(self) -> A2M:
         from .a2m import A2M
 
         # False says what is so without the package accelerate anyway, and spares its advertisement
-        return A2M.from_pretrained(self._subfolder("a2m"), low_cpu_mem_usage=False).eval()
+        return A2M.from_pretrained(self.weights.folder("a2m"), low_cpu_mem_usage=False).eval()
 
     @cached_property
     def speech_emotion(self) -> SpeechEmotion:
         from .emotion.speech import SpeechEmotion
 
-        return SpeechEmotion.from_pretrained(self._subfolder("speech_emotion"), low_cpu_mem_usage=False).eval()
+        return SpeechEmotion.from_pretrained(self.weights.folder("speech_emotion"), low_cpu_mem_usage=False).eval()
 
     @cached_property
     def text_encoder(self) -> TextEncoder:
         from .scene import TextEncoder
 
-        return TextEncoder.from_pretrained(self._subfolder("scene_encoder"), low_cpu_mem_usage=False).eval()
+        return TextEncoder.from_pretrained(self.weights.folder("scene_encoder"), low_cpu_mem_usage=False).eval()
 
     @cached_property
     def diffusion(self) -> DiffusionStage:
         from .diffusion_stage import DiffusionStage
 
-        return DiffusionStage.from_pretrained(self._subfolder("diffusion"))
-
-    def _subfolder(self, name: str) -> Path:
-        folder = self.folder / name
-        if not folder.is_dir():
-            raise InputError(f"The weights lack the folder {name!r}; fetch {self.folder.name} again.")
-        return folder
+        return DiffusionStage.from_pretrained(self.weights.folder("diffusion"))
 
     def load(self) -> SynchroRaMaPipeline:
         """Load everything now, for a server that wants its first visitor to wait no longer than the others."""

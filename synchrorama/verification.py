@@ -7,7 +7,6 @@ it is asked, and its texts are shortened and rid of control characters as soon a
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import subprocess
@@ -17,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .arguments import ArgumentParser
 from .credentials import c2pa_library, undisturbed
 from .errors import InputError
 from .media import FFMPEG_QUIET, ffmpeg_path, local_input
@@ -282,16 +282,9 @@ def _shortened(text: str) -> str:
 # ---------------------------------------------------------------------------------------------- command line
 
 
-class _Parser(argparse.ArgumentParser):
-    """Argument errors in one sentence."""
-
-    def error(self, message: str) -> None:
-        raise InputError(f"{message[0].upper()}{message[1:]}; see {self.prog} --help.")
-
-
 def main(argv: list[str] | None = None) -> int:
     """Entry point of ``python -m synchrorama verify``. Raises InputError for bad input."""
-    parser = _Parser(
+    parser = ArgumentParser(
         prog="python -m synchrorama verify", description="Say what a video says about where it comes from."
     )
     parser.add_argument("video", help="the video to look into")

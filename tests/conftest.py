@@ -45,6 +45,25 @@ def pipeline():
     return SynchroRaMaPipeline.from_pretrained("checkpoints/mini")
 
 
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A Hub with a copy of checkpoints/mini, to which huggingface_hub is set as by the environment variables."""
+    from hub_server import HubServer, files_of
+    from huggingface_hub import constants
+
+    with HubServer() as server:
+        server.commit(files_of(REPOSITORY / "checkpoints" / "mini"))
+        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)  # the variables themselves are read at import
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        monkeypatch.delenv("HUGGING_FACE_HUB_TOKEN", raising=False)
+        yield server
+
+
 def write_wav(path: Path, samples: np.ndarray) -> Path:
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))

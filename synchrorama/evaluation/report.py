@@ -5,7 +5,6 @@ Everything is measured from the pixels and the sound of the file, so that any sy
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from synchrorama.arguments import ArgumentParser
 from synchrorama.audio import SAMPLE_RATE, log_mel
 from synchrorama.blendshapes import MotionSpace, eye_opening, lip_gap
 from synchrorama.errors import InputError
@@ -281,14 +281,9 @@ def read_phones(path: str | os.PathLike[str]) -> list[tuple[str, float, float]]:
         ) from None
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:
-        raise InputError(f"{message[0].upper()}{message[1:]}; see {self.prog} --help.")
-
-
 def main(argv: list[str] | None = None) -> int:
     """Entry point of ``python -m synchrorama evaluate``. Raises InputError for bad input."""
-    parser = _Parser(prog="python -m synchrorama evaluate", description="Measure a finished talking video.")
+    parser = ArgumentParser(prog="python -m synchrorama evaluate", description="Measure a finished talking video.")
     parser.add_argument("video", help="the video to measure")
     parser.add_argument("--reference", metavar="REAL", help="the real video, for PSNR, SSIM and landmark distance")
     parser.add_argument("--phones", metavar="JSON", help="known phone times: [[phone, start_s, end_s], ...]")
