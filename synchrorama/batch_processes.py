@@ -15,6 +15,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from .batch import PROCESSES, Job, Maker, Outcome
+from .video_writer import remove_partial_videos
 
 DIED = "The process that made it died, perhaps for want of memory; try again with fewer --processes."
 # Several processes with several threads each would wait for each other.
@@ -51,14 +52,22 @@ def make_in_processes(
                     outcome = ours.recv()
                     idle.append((ours, process))
                 except (EOFError, OSError):
+                    _end(process, job)
                     outcome = Outcome(error=DIED)
                 yield job, outcome
     finally:
         for process, _ in busy.values():
             process.terminate()
-        for process, _ in busy.values():
+        for process, job in busy.values():
             process.join(STOP_SECONDS)
-            process.kill()
+            _end(process, job)
+
+
+def _end(process: BaseProcess, job: Job) -> None:
+    """End a process that may still live, and remove what it could not."""
+    process.kill()
+    process.join(STOP_SECONDS)
+    remove_partial_videos(job.path.parent, process.pid)
 
 
 def _start_process(weights: Path) -> tuple[connection.Connection, BaseProcess]:

@@ -212,7 +212,7 @@ class Result:
             Cancelled: the caller of the pipeline wants to stop; nothing is left behind.
         """
         from .credentials import signer_from_environment
-        from .media import VideoWriter
+        from .video_writer import VideoWriter
 
         start = time.perf_counter()
         width, height = self.size

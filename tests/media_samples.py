@@ -12,7 +12,8 @@ import pytest
 import soundfile
 
 from synchrorama.errors import InputError
-from synchrorama.media import Speech, VideoWriter
+from synchrorama.media import Speech
+from synchrorama.video_writer import VideoWriter
 
 
 def ffmpeg(*arguments: str | Path) -> None:

@@ -263,6 +263,7 @@ def test_a_process_that_dies_costs_its_job_only(folder, monkeypatch):
     assert code == 2 and [each["output"] for each in told["made"]] == ["1.mp4"]
     assert [each["output"] for each in told["failed"]] == ["long.mp4"]
     assert told["failed"][0]["error"].startswith("The process that made it died, perhaps for want of memory; ")
+    assert not rendering(folder)  # what the dead process could not remove is gone
     assert os.environ["OMP_NUM_THREADS"] == "3"
 
 

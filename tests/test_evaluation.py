@@ -13,7 +13,8 @@ from synchrorama.blendshapes import MotionSpace
 from synchrorama.errors import InputError
 from synchrorama.evaluation import quality
 from synchrorama.evaluation.report import DEFAULT_CHECKPOINT, Report, evaluate, main, read_frames, read_phones
-from synchrorama.media import VideoWriter, read_photo, read_speech
+from synchrorama.media import read_photo, read_speech
+from synchrorama.video_writer import VideoWriter
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 RATE = 16_000

@@ -12,10 +12,11 @@ from synchrorama.__main__ import main as command_line
 from synchrorama.blendshapes import BLENDSHAPE_INDEX, MotionSpace
 from synchrorama.diffusion.region import REGION_SIZE
 from synchrorama.face import find_portrait
-from synchrorama.media import SPEECH_SAMPLE_RATE, Speech, VideoWriter, read_photo
+from synchrorama.media import SPEECH_SAMPLE_RATE, Speech, read_photo
 from synchrorama.motion import Motion
 from synchrorama.motion_frames import MotionFrameRenderer
 from synchrorama.training.pairs import CELLS, FRAMES, Pairs, still_pairs
+from synchrorama.video_writer import VideoWriter
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTO = ROOT / "assets" / "eileen_collins.jpg"

@@ -18,8 +18,9 @@ from media_samples import ffmpeg, is_one_sentence, tone, write_video
 from PIL import Image
 
 from synchrorama.errors import Cancelled, InputError
-from synchrorama.media import Speech, VideoWriter, read_photo, read_speech
+from synchrorama.media import Speech, read_photo, read_speech
 from synchrorama.provenance import container_metadata, read_container_metadata
+from synchrorama.video_writer import VideoWriter
 
 ODD_NAMES = ("with space.x", "-leading dash.x", "quo'te\" $(x) `y`;&.x", "ünïcödé 日本 🎈.x", "a%03d[1]*?.x", "http:.x")
 FORMATS = [
@@ -249,7 +250,8 @@ WRITER = """
     import resource, signal, sys, time
     import numpy as np
     from synchrorama.errors import InputError
-    from synchrorama.media import VideoWriter, read_speech
+    from synchrorama.media import read_speech
+    from synchrorama.video_writer import VideoWriter
 
     mode, sound, target = sys.argv[1:]
     if mode == "limit":
