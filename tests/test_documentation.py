@@ -55,7 +55,7 @@ def imports(*patterns: str) -> set[str]:
 def test_the_readme_starts_with_two_commands_one_of_which_ci_runs():
     assert commands(README)[:2] == [
         "pip install -r requirements.txt && python app.py",
-        "pip install -r requirements-dev.txt && python -m pytest",
+        "pip install -r requirements-dev.txt && python -m pytest -n 2",
     ]
     ci = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
     assert "grep -m1 '^pip install -r requirements-dev.txt && ' README.md" in ci
