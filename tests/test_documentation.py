@@ -19,7 +19,7 @@ IMPORT_NAMES = {
     "pillow": "PIL", "imageio-ffmpeg": "imageio_ffmpeg", "opencv-contrib-python": "cv2", "scikit-image": "skimage",
     "vadersentiment": "vaderSentiment", "c2pa-python": "c2pa",
 }  # fmt: skip
-TOOLS = {"ruff", "tensorboard", "protobuf"}  # run, or used by accelerate, not imported
+TOOLS = {"ruff", "tensorboard", "protobuf", "pytest-xdist"}  # run, or used by accelerate, not imported
 # gradio brings its client; spaces exists on Spaces only, and the page does without it; ray is for generate --ray only
 OURS = {"synchrorama", "app", "page", "conftest", "gradio_client", "starlette", "spaces", "ray"}
 RUN_TIME = (
