@@ -53,8 +53,8 @@ class VisionLanguageDescriber:
         Args: as those of ``scene.describe``, which speaks where the model says nothing that can be used.
 
         Returns:
-            One or two sentences of about 200 letters at most, in one line. Each begins with "In the photo": it says what is
-            there, and asks for nothing.
+            One or two sentences of about 200 letters at most, in one line. Each begins with "In the photo": it says
+            what is there, and asks for nothing.
         """
         return statements(self._answer(crop)) or describe(crop, landmarks, expression, rotation)
 
@@ -82,7 +82,7 @@ def statements(answer: str) -> str:
     finished = [part for part in parts if part[-1] in ".!?"]
     kept: list[str] = []
     for part in finished or parts:
-        said = _OPENINGS.sub("", part.rstrip(".!? "))
+        said = _OPENINGS.sub("", part.rstrip(".!? ")).lstrip(",;: ")
         if said[1:2].islower() or said[1:2] == " ":  # not an abbreviation, nor anything else written in capitals
             said = said[0].lower() + said[1:]
         if len(said) > _LETTERS:

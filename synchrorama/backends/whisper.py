@@ -235,7 +235,7 @@ def _transcript(words: list[Word], language: str | None) -> Transcript:
             "the transcript to use them."
         )
     shown = tuple(words) if confidence >= _WORTH_SHOWING else ()
-    return Transcript(shown, confidence, language == "en", False, tuple(notes))
+    return Transcript(shown, confidence, english=language == "en", notes=tuple(notes), punctuated=True)
 
 
 def _windows(samples: np.ndarray) -> list[slice]:
