@@ -49,10 +49,11 @@ def test_text_is_encoded_as_by_all_of_clip(clip, text_encoder):
     assert not torch.allclose(found, text_encoder.encode("he frowns."), atol=0.01)
 
 
-def test_texts_of_any_length(text_encoder):
+def test_texts_of_any_length(text_encoder, capfd):
     assert text_encoder.encode("").shape == (77, 32)
     long = text_encoder.encode("a" * 75 + " smiles")
     assert long.shape == (154, 32) and not torch.allclose(long[:77], long[77:])
+    assert capfd.readouterr() == ("", "")
     with pytest.raises(InputError, match=r"^The description has 601 words; give at most 600\.$"):
         text_encoder.encode("nods " * 601)
 
@@ -69,6 +70,18 @@ def test_pictures_are_encoded_as_by_all_of_clip(clip, portrait):
     assert found.shape == (24,)
     torch.testing.assert_close(found, expected, atol=2e-3, rtol=2e-3)
     assert not torch.allclose(found, encoder(255 - portrait.crop, portrait.landmarks), atol=0.01)
+
+
+def test_half_precision_is_nearly_the_same(clip, text_encoder, portrait):
+    halves = [kind.from_pretrained(clip, dtype=torch.bfloat16) for kind in (ClipTextEncoder, ClipImageEncoder)]
+    whole = ClipImageEncoder.from_pretrained(clip)
+    pairs = [
+        (halves[0].encode("she nods."), text_encoder.encode("she nods.")),
+        (halves[1](portrait.crop, portrait.landmarks), whole(portrait.crop, portrait.landmarks)),
+    ]
+    for half, exact in pairs:
+        assert half.dtype == torch.bfloat16
+        assert 0 < (half.float() - exact).norm() < 0.1 * exact.norm()
 
 
 # ------------------------------------------------------------------------------------------------ ArcFace
@@ -175,8 +188,10 @@ def described(describer, portrait):
     return describer(portrait.crop, portrait.landmarks, np.zeros(52, np.float32), np.zeros(3))
 
 
-def test_the_model_is_asked_about_the_photo(describer, portrait, monkeypatch):
+def test_the_model_is_asked_about_the_photo(describer, portrait, monkeypatch, capfd):
+    capfd.readouterr()
     answer = describer._answer(portrait.crop)
+    assert capfd.readouterr() == ("", "")
     assert answer and answer == describer._answer(portrait.crop)
     assert answer != describer._answer(255 - portrait.crop)
     assert "Describe" not in answer and "<image>" not in answer

@@ -41,6 +41,14 @@ def test_words_and_their_times(tmp_path, speech_samples, alignment):
     assert again == transcript
 
 
+def test_half_precision_hears_the_same_words_and_prints_nothing(tmp_path, speech_samples, capfd):
+    folder = whisper_folder(tmp_path / "whisper", HELLO)
+    capfd.readouterr()
+    *_, transcript = WhisperTranscriber.from_pretrained(folder, dtype=torch.bfloat16)(speech_samples)
+    assert transcript.text == HELLO.strip() and times(transcript) == sorted(times(transcript))
+    assert capfd.readouterr() == ("", "")
+
+
 def test_without_alignment_words_lie_between_the_time_stamps_in_proportion_to_their_length(tmp_path, speech_samples):
     sound = np.random.default_rng(0).normal(0, 0.1, 4 * SAMPLE_RATE).astype(np.float32)  # without pauses
     *_, transcript = transcriber(tmp_path, " Hello day", alignment=False, stamps=(1.0, 3.0))(sound)

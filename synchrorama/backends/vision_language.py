@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from synchrorama.backends.loading import load_companion, load_network
+from synchrorama.backends.loading import load_companion, load_network, quiet
 from synchrorama.backends.repetition import repeats_itself
 from synchrorama.scene.description import STATEMENT, describe
 
@@ -67,7 +67,8 @@ class VisionLanguageDescriber:
             options["do_image_splitting"] = False  # one look at 512 pixels instead of seventeen at its parts
         inputs = self.processor(text=[prompt], images=[[Image.fromarray(crop)]], return_tensors="pt", **options)
         inputs = inputs.to(self.network.device, self.network.dtype)
-        tokens = self.network.generate(**inputs, max_new_tokens=_TOKENS, do_sample=False)
+        with quiet():
+            tokens = self.network.generate(**inputs, max_new_tokens=_TOKENS, do_sample=False)
         answer = tokens[:, inputs["input_ids"].shape[1] :]
         return self.processor.batch_decode(answer, skip_special_tokens=True)[0]
 
