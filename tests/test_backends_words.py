@@ -71,6 +71,12 @@ def test_the_transcript_grows_window_by_window(tmp_path, speech_samples):
             assert start / SAMPLE_RATE <= word.start <= word.end <= stop / SAMPLE_RATE
 
 
+def test_long_pauses_are_left_out(speech_samples):
+    pause = np.zeros(6 * SAMPLE_RATE, np.float32)
+    first, second = _windows(np.concatenate([speech_samples, pause, speech_samples]))
+    assert first.stop <= 5 * SAMPLE_RATE and second.start >= 9 * SAMPLE_RATE
+
+
 def test_another_language_is_named(tmp_path, speech_samples):
     *_, transcript = transcriber(tmp_path, " Schöne Grüße!", language="de")(speech_samples)
     assert [word.text for word in transcript.words] == ["Schöne", "Grüße!"]
