@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from .arguments import ArgumentParser
-from .download import in_words
 from .errors import InputError
-from .hub import COMPONENTS, FILES, Folder, HubRepository, opens
+from .hub import FILES, FOLDERS, Folder, HubRepository, opens
 from .hub_errors import explained, host
+from .needs import in_words
 
 PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 CARDS = ("README.md", "MODEL_CARD.md")
@@ -41,10 +41,10 @@ def files_to_push(folder: Path) -> list[Path]:
                 f"{folder.name} holds the pickle {path.relative_to(folder)}, which runs code when it is loaded; save "
                 "it as safetensors and take it out."
             )
-    for component in COMPONENTS:
+    for component in FOLDERS:
         if not (folder / component / "config.json").is_file():
             raise InputError(
-                f"{folder.name} lacks {component}/config.json; a checkpoint has the folders {', '.join(COMPONENTS)}."
+                f"{folder.name} lacks {component}/config.json; a checkpoint has the folders {', '.join(FOLDERS)}."
             )
         if not any((folder / component).glob("*.safetensors")):
             raise InputError(f"{folder.name} has no safetensors in {component}; put its weights there.")
@@ -59,9 +59,10 @@ def files_to_push(folder: Path) -> list[Path]:
 def _check_that_it_loads(folder: Path) -> None:
     """Raises InputError unless every component loads, as a generation would load it."""
     from .pipeline import SynchroRaMaPipeline
+    from .profile import Profile
 
     try:
-        SynchroRaMaPipeline(Folder(folder, folder.name)).load()
+        SynchroRaMaPipeline(Profile(folder.name, Folder(folder, folder.name))).load()
     except InputError:
         raise
     except Exception as error:  # diffusers raises about everything on configurations and tensors of another network
