@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,8 +96,11 @@ def _published(module: str, name: str, *, half: bool = True) -> Callable[[Path, 
 
     def load(folder: Path, others: Components) -> Any:
         kind = getattr(importlib.import_module(f"synchrorama.backends.{module}"), name)
-        precision = {"dtype": others.placement.dtype} if half else {}
-        return kind.from_pretrained(folder, device=others.placement.device, **precision)
+        try:
+            device, dtype = others.placement.device, others.placement.dtype
+        except InputError:  # a GPU too small for diffusion; what reads and hears is content with the CPU
+            return kind.from_pretrained(folder)
+        return kind.from_pretrained(folder, device=device, **({"dtype": dtype} if half else {}))
 
     return load
 
@@ -302,7 +304,7 @@ class Components:
         self.profile = profile
         self._placement = placement
         self._kept: dict[Any, Any] = {}
-        self._locks: defaultdict[Any, threading.RLock] = defaultdict(threading.RLock)  # one component may need others
+        self._locks = {name: threading.RLock() for name in (*COMPONENTS, "")}  # one component may need others
 
     def __getattr__(self, name: str) -> Any:
         if name not in COMPONENTS:
@@ -334,7 +336,7 @@ class Components:
         return self._once(folder, lambda: OwnVoice(SpeechEmotion.from_pretrained(folder, **_PLAIN).eval()))
 
     def _once(self, key: Any, make: Callable[[], Any]) -> Any:
-        with self._locks[key]:
+        with self._locks[key if key in COMPONENTS else ""]:
             if key not in self._kept:
                 self._kept[key] = make()
             return self._kept[key]

@@ -327,3 +327,15 @@ def test_the_page_and_the_user_learn_what_it_needs(full_hub, capsys, photo_path,
     assert find_profile("full").needs.download < needs.download  # what was just fetched
     small = find_profile("mini").needs
     assert small.download == small.vram == 0 and small.problem == ""
+
+
+def test_on_a_gpu_too_small_to_paint_the_rest_works(full_hub, recording, monkeypatch):
+    from synchrorama.placement import Placement
+
+    def too_small() -> Placement:
+        raise InputError("The GPU is too small.")
+
+    monkeypatch.setattr(Placement, "for_this_machine", too_small)
+    pipe = full()
+    assert pipe.transcribe(recording).text == SAYS
+    assert sentence(lambda: pipe.diffusion) == "The GPU is too small."
