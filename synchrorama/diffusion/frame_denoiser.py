@@ -134,7 +134,7 @@ class FrameDenoiser:
 
         Args:
             person: of B clips.
-            before: (B, 2, C, H, W) latents of these frames.
+            before: (B, M, C, H, W) latents of these frames; M is ``FRAMES_BEFORE``, or 0 for stills.
             passes: one for each clip; or, of one clip, any number of passes that are run at once.
             frames: F.
         """
@@ -142,18 +142,20 @@ class FrameDenoiser:
         wanted = [
             (clip, slot, self._told_face(told, slot))
             for clip, told in zip(clips, passes, strict=True)
-            for slot in range(FRAMES_BEFORE)
+            for slot in range(before.shape[1])
         ]
+        rows = [person.versions[clip][frame % len(person.versions[clip])] for clip in clips for frame in range(frames)]
+        if not wanted:
+            return ReferenceFeatures(person.photo, [], rows)
         read_once = list(dict.fromkeys(wanted))
         pictures = torch.stack([before[clip, slot] for clip, slot, _ in read_once])
         tokens = torch.stack([person.tokens[face][clip] for clip, _, face in read_once])
         height, width = before.shape[3:]
         order = [read_once.index(each) for each in wanted]
         motion = [
-            as_maps(read, height, width)[order].unflatten(0, (len(passes), FRAMES_BEFORE))
+            as_maps(read, height, width)[order].unflatten(0, (len(passes), -1))
             for read in self._read(pictures, tokens)
         ]
-        rows = [person.versions[clip][frame % len(person.versions[clip])] for clip in clips for frame in range(frames)]
         return ReferenceFeatures(person.photo, motion, rows)
 
     def conditions(
@@ -164,6 +166,7 @@ class FrameDenoiser:
         passes: Sequence[Pass],
         *,
         deep_every: int = 1,
+        guided: Tensor | None = None,
     ) -> dict[str, Any]:
         """What the denoising UNet is given besides latents and timestep: the same at every step of a clip.
 
@@ -172,6 +175,7 @@ class FrameDenoiser:
             features: for the same passes.
             passes: as for ``features``; N of them.
             deep_every: at every how many steps everything is computed anew (``DeepFeatures``).
+            guided: (N,) bool, which passes see the motion frames, for training to need what else is told; None is all.
         """
         networks, kind = self.networks, self.networks.dtype
         frames = clip.place.shape[1]
@@ -181,8 +185,11 @@ class FrameDenoiser:
         guide = where.unflatten(0, (-1, frames)).transpose(1, 2) * face[:, None, None, None, None]
         if networks.motion_guide is not None:  # guidance is not to lead away from the motion frames
             seen = networks.motion_guide(clip.motion.to(kind).flatten(0, 1), clip.mouth.to(kind).flatten(0, 1))
-            guide = guide + seen.unflatten(0, (-1, frames)).transpose(1, 2)
-        heard = networks.audio_projection(clip.sound.to(kind)) * sound[:, None, None, None]
+            seen = seen.unflatten(0, (-1, frames)).transpose(1, 2)
+            guide = guide + (seen if guided is None else seen * guided[:, None, None, None, None])
+        heard = None
+        if networks.audio_projection is not None:  # else it is the first stage of a training
+            heard = networks.audio_projection(clip.sound.to(kind)) * sound[:, None, None, None]
         tokens = {}
         if networks.emotion_projection is not None:
             tokens["emotion"] = networks.emotion_projection(clip.emotion.to(kind)) * meaning[:, None, None, None]

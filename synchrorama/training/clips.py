@@ -31,7 +31,7 @@ from synchrorama.media import FFMPEG_QUIET, Speech, ffmpeg_path, local_input, re
 from synchrorama.motion import FPS, Motion
 from synchrorama.motion_frames import MotionFrameRenderer
 from synchrorama.training.layouts import Source
-from synchrorama.training.motion_words import describe_motion, write_description
+from synchrorama.training.motion_words import describe_motion
 from synchrorama.training.pair_batches import shown_emotion
 from synchrorama.tracking import LandmarkTrack, track_motion, track_video
 from synchrorama.video_writer import VideoWriter
@@ -192,7 +192,7 @@ def _prepare(source: Source, space: MotionSpace, folder: Path) -> Iterator[int]:
                 turn=_turn(rotations[here], rotations[here][photo]),
                 samples=samples[span.start * _SAMPLES : span.stop * _SAMPLES],
                 emotion=emotion[here],
-                texts=_texts(relative[here], generator),
+                texts=_texts(relative[here]),
             )
             name = f"{source.split}__{source.identity}__{source.name}_{number:03d}"
             _write_video(folder / f"{name}.frames.mp4", pictures, piece.samples)
@@ -269,10 +269,11 @@ def _shown(blendshapes: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(clock, list(starts), column) for column in coarse.T], axis=1)
 
 
-def _texts(motion: Motion, generator: np.random.Generator) -> tuple[str, ...]:
-    """What a motion, relative to its rest, does in each stretch of ``TEXT_FRAMES``."""
+def _texts(motion: Motion) -> tuple[str, ...]:
+    """What a motion, relative to its rest, does in each stretch of ``TEXT_FRAMES``, in plain words."""
     stages = [describe_motion(motion[start : start + TEXT_FRAMES]) for start in range(0, len(motion), TEXT_FRAMES)]
-    return tuple(write_description(stage, generator) if stage else "" for stage in stages)
+    said = [" and ".join(action.replace("_", " ") for action in stage) for stage in stages]
+    return tuple(f"The person {each}." if each else "" for each in said)
 
 
 def _write_video(path: Path, pictures: list[np.ndarray], samples: np.ndarray) -> None:
