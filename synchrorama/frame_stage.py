@@ -43,7 +43,7 @@ CLIP_FRAMES, OVERLAP = 16, 2
 RIM = 0.05  # share of the side over which a frame fades into its motion frame, whose border stands still
 SAMPLE_RATE = 16_000
 _WAITING = CLIP_FRAMES  # finished frames that wait for whoever uses them
-_NEEDS_LESS = "end other programs that use the GPU, take another memory plan, or take the profile mini"
+_NEEDS_LESS = "end other programs that use the GPU, or take the profile mini"
 _SOLVER = {name: value for name, value in SCHEDULER.items() if name != "clip_sample"}
 SAMPLERS: dict[str, Callable[[], Any]] = {
     "euler": lambda: DDIMScheduler(**SCHEDULER),
@@ -108,8 +108,7 @@ class FrameStage:
         self._audio_features, self._face_embedding, self._text_encoder = audio_features, face_embedding, text_encoder
         self._deep_every = deep_every
         self._large = (networks.reference_net, networks.denoising_unet, autoencoder)
-        placement.place(*(part for part in networks.children() if not any(part is each for each in self._large)))
-        placement.place_by_turns(*self._large)
+        placement.place([part for part in networks.children() if part not in self._large], self._large)
         if placement.compiles:
             for unet in (networks.reference_net, networks.denoising_unet):
                 for block in (*unet.down_blocks, unet.mid_block, *unet.up_blocks):
@@ -307,7 +306,7 @@ class FrameStage:
     def _working(self, network: torch.nn.Module) -> Iterator[None]:
         """While this one of the large networks works, it has the device to itself."""
         with self._turn, explained(_NEEDS_LESS):
-            self.placement.bring([network], self._large)
+            self.placement.bring(network, self._large)
             with torch.inference_mode():
                 yield
 

@@ -80,29 +80,29 @@ class Placement:
         """How many pictures the autoencoder takes together."""
         return 4 if self.plan is MemoryPlan.RESIDENT else 1
 
-    def place(self, *networks: nn.Module) -> None:
-        """Put networks on the device for good, in this precision; they learn nothing there."""
-        import torch
+    def place(self, networks: Sequence[nn.Module], taking_turns: Sequence[nn.Module]) -> None:
+        """Put networks on the device for good, in this precision; they learn nothing there.
 
-        for network in networks:
-            network.eval().requires_grad_(False).to(self.device, self.dtype, memory_format=torch.channels_last)
-
-    def place_by_turns(self, *networks: nn.Module) -> None:
-        """The same for large networks that ``bring`` may move later."""
+        Args:
+            networks: the small ones.
+            taking_turns: the large ones, which ``bring`` may move.
+        """
         import torch
+        from torch import nn
 
         home = torch.device("cpu") if self.plan is MemoryPlan.OFFLOADED else self.device
-        for network in networks:
-            network.eval().requires_grad_(False).to(home, self.dtype, memory_format=torch.channels_last)
+        for network in (*networks, *taking_turns):
+            place = home if any(network is each for each in taking_turns) else self.device
+            # diffusers' own ``to`` warns of every change of precision, because some of its models cannot bear it
+            nn.Module.to(network.eval().requires_grad_(False), place, self.dtype, memory_format=torch.channels_last)
 
-    def bring(self, wanted: Sequence[nn.Module], networks: Sequence[nn.Module]) -> None:
-        """Of networks that take turns, have those that are wanted on the device, and the others away first."""
+    def bring(self, wanted: nn.Module, taking_turns: Sequence[nn.Module]) -> None:
+        """Have the one that is wanted on the device, after the others have left it if there is no room for all."""
         if self.plan is MemoryPlan.OFFLOADED:
-            for network in networks:
-                if not any(network is each for each in wanted):
+            for network in taking_turns:
+                if network is not wanted:
                     network.to("cpu")
-            for network in wanted:
-                network.to(self.device)
+            wanted.to(self.device)
 
 
 GIGABYTES = {MemoryPlan.RESIDENT: 10.0, MemoryPlan.SEQUENTIAL: 8.5, MemoryPlan.OFFLOADED: 6.5}
