@@ -110,6 +110,8 @@ class FrameObjective(nn.Module):
         """
         frames = noise.shape[2]
         noisy = self.scheduler.add_noise(batch.latents, noise, timesteps)
+        # On a CPU PyTorch 2.13 crashes in the gradient of a group norm whose weight alone wants one.
+        noisy.requires_grad_()
         velocity = self.scheduler.get_velocity(batch.latents, noise, timesteps)
         person = self.denoiser.person(batch.photo, batch.face)
         features = self.denoiser.features(person, batch.before, passes, frames)
