@@ -1,4 +1,4 @@
-"""Training of the full networks: pieces of a video that the test renders, and both stages with tiny networks on them."""
+"""Training of the full networks: pieces of a video that the test renders, and tiny networks in both stages."""
 
 from __future__ import annotations
 
@@ -375,7 +375,7 @@ def test_the_shipped_configs_describe_networks_that_can_be_made(stage: int) -> N
         ({"stage": 3}, "stage in run.json must be 1 or 2"),
         ({"clip_frames": 4}, "learns from single frames"),
         ({"without_sound": 2}, "without_sound in run.json must be from 0 to 1"),
-        ({"steps": "many"}, "steps in run.json must be a int"),
+        ({"steps": "many"}, "steps in run.json must be a whole number, not 'many'"),
         (
             {"networks": {"reference_net": {}, "denoising_unet": {"max_frames": 0}}},
             "must have face_locator, image_proj",

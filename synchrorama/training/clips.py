@@ -9,6 +9,7 @@ frames are; and ``NAME.npz``, what is known about it.
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import tempfile
@@ -30,10 +31,10 @@ from synchrorama.face_detection import transform, warp
 from synchrorama.media import FFMPEG_QUIET, Speech, ffmpeg_path, local_input, read_speech
 from synchrorama.motion import FPS, Motion
 from synchrorama.motion_frames import MotionFrameRenderer
+from synchrorama.tracking import LandmarkTrack, track_motion, track_video
 from synchrorama.training.layouts import Source
 from synchrorama.training.motion_words import describe_motion
 from synchrorama.training.pair_batches import shown_emotion
-from synchrorama.tracking import LandmarkTrack, track_motion, track_video
 from synchrorama.video_writer import VideoWriter
 
 LONGEST, SHORTEST = 8 * FPS, 32  # frames of a piece: few enough to be decoded from its beginning at every draw
@@ -240,7 +241,7 @@ def _spans(usable: np.ndarray) -> Iterator[range]:
     for start, stop in edges.reshape(-1, 2):
         count = -(-(stop - start) // LONGEST)
         cuts = np.linspace(start, stop, count + 1).astype(int)
-        yield from (range(a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True) if b - a >= SHORTEST)
+        yield from (range(a, b) for a, b in itertools.pairwise(cuts) if b - a >= SHORTEST)
 
 
 def _cut(video: Path, to_crop: np.ndarray, spans: list[range]) -> Iterator[tuple[range, list[np.ndarray]]]:

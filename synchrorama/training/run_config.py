@@ -16,6 +16,13 @@ READING_LOSSES = ("sync", "action_units", "emotion", "attribute_action")  # of w
 LOSSES = ("denoising", "reconstruction", *READING_LOSSES)
 
 
+_OF_JSON: dict[str, tuple[Any, str]] = {
+    "Path": (str, "a path"), "str": (str, "a text"), "bool": (bool, "true or false"), "int": (int, "a whole number"),
+    "float": ((int, float), "a number"), "tuple": (list, "a list"), "dict": (dict, "an object"),
+}  # fmt: skip
+"""Annotation of a setting → what JSON has for it, and that in words."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig:
     """What every run depends on.
@@ -135,12 +142,9 @@ def at_least_one(config: LoopConfig, number: str, name: str) -> None:
 
 def _as_written(kind: str, value: Any, told: str) -> Any:
     """A value of JSON as a setting whose annotation is ``kind``."""
-    of_json = {"Path": str, "tuple": list, "dict": dict, "int": int, "float": (int, float), "bool": bool, "str": str}
-    wanted = of_json[kind.split("[")[0].split(" ")[0]]
-    if value is None and "None" in kind:
-        return None
+    wanted, words = _OF_JSON[kind.split("[")[0]]
     if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
-        raise InputError(f"{told} must be a {'list' if wanted is list else kind.lower()}, not {value!r}.")
+        raise InputError(f"{told} must be {words}, not {value!r}.")
     if kind.startswith("tuple[Path"):
         return tuple(Path(each) for each in value)
     return Path(value) if kind == "Path" else tuple(value) if wanted is list else value
