@@ -1,4 +1,4 @@
-"""The command line: generate · analyze · evaluate · verify · train · prepare · convert · download · push.
+"""The command line: generate · analyze · evaluate · verify · train · prepare · convert · download · licenses · push.
 
 Exit codes: 0 done; 1 a bug, told in one sentence (--debug shows the traceback); 2 bad input, told in one sentence;
 130 and 143 stopped by SIGINT and SIGTERM. Results go to standard output, everything else to standard error.
@@ -20,9 +20,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .arguments import ArgumentParser
+from .arguments import (
+    ArgumentParser,
+    add_profile_options,
+    add_setting,
+    find_profile_of,
+    number_or_text,
+    option_name,
+)
 from .errors import Cancelled, InputError
-from .settings import Control, GenerationSettings, controls, defaults
+from .settings import GenerationSettings, controls, defaults, settings_in
 
 PROGRAM = "python -m synchrorama"
 EMOTION_SETTINGS = (
@@ -34,15 +41,16 @@ _TRAINERS = f"{', '.join(TRAINERS[:-1])} or {TRAINERS[-1]}"
 FORWARDED = {
     "evaluate": "measure a finished video: lip sync, blinks, head motion, sharpness",
     "verify": "say what a video says about where it comes from, and check its signature",
-    "download": "fetch the weights in a repository of the Hugging Face Hub, to work without a network later",
+    "download": "fetch the weights of a profile or a repository of the Hub, to work without a network later",
+    "licenses": "list what a profile is made of, and under which licences",
     "push": "put a folder of weights into a repository of the Hugging Face Hub",
     "train": f"train a network: {_TRAINERS}",
     "prepare": "make what the shipped weights were trained on: basis, track, ...",
     "convert": "turn weights that others have published into a folder of this project: hallo",
 }
 _MODULES = {
-    "evaluate": "evaluation.report", "verify": "verification", "download": "download", "push": "push",
-    "prepare": "training.prepare", "convert": "conversion",
+    "evaluate": "evaluation.report", "verify": "verification", "download": "download", "licenses": "licenses",
+    "push": "push", "prepare": "training.prepare", "convert": "conversion",
 }  # fmt: skip
 
 
@@ -148,10 +156,10 @@ def _add_generate(commands: Any) -> None:
     parser.add_argument("speech", nargs="?", help="a recording: wav, mp3, m4a, ...; optional with --motion")
     parser.add_argument("-o", "--output", metavar="VIDEO", help="the mp4 to write")
     parser.add_argument("--jobs", metavar="CSV", help="make many videos: a row each, with photo, speech and output")
-    parser.add_argument("--processes", metavar="1..64", type=_number_or_text, help="for --jobs; one a core if left out")
+    parser.add_argument("--processes", metavar="1..64", type=number_or_text, help="for --jobs; one a core if left out")
     parser.add_argument("--ray", action="store_true", help="for --jobs: work through Ray, on the cluster RAY_ADDRESS")
     for name, control in controls().items():
-        _add_setting(parser, name, control)
+        add_setting(parser, name, control)
     parser.add_argument("--settings", metavar="JSON", help="a file of settings, as --json prints them")
     parser.add_argument(
         "--motion", metavar="FILE",
@@ -165,46 +173,17 @@ def _add_generate(commands: Any) -> None:
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint", default="checkpoints/mini", metavar="WEIGHTS",
-        help="a folder of weights, or owner/repository or owner/repository@revision on the Hugging Face Hub",
+        help="full, a folder of weights, the file of a profile, or owner/repository or owner/repository@revision on "
+        "the Hugging Face Hub",
     )  # fmt: skip
+    add_profile_options(parser)
     parser.add_argument("--json", action="store_true", help="print what was done as one JSON object")
 
 
-def option_name(setting: str) -> str:
-    """The command-line option of a setting: --head-motion for head_motion; two have shorter ones."""
-    return {"framing": "--full-picture", "face_index": "--face"}.get(setting, "--" + setting.replace("_", "-"))
-
-
-def _add_setting(parser: argparse.ArgumentParser, name: str, control: Control) -> None:
-    """Options without a default: what is absent comes from --settings or from GenerationSettings."""
-    common = {"dest": name, "default": argparse.SUPPRESS, "help": control.help}
-    if name == "framing":
-        parser.add_argument(option_name(name), action="store_const", const="full_picture", **common)
-    elif control.kind is str:
-        choices = "|".join(control.choices)
-        parser.add_argument(option_name(name), metavar=f"{{{choices}}}" if choices else "TEXT", **common)
-    elif control.kind is bool:
-        parser.add_argument(option_name(name), action="store_true", **common)
-    else:
-        metavar = f"{control.minimum:.0f}..{control.maximum:.0f}"
-        parser.add_argument(option_name(name), type=_number_or_text, metavar=metavar, **common)
-
-
-def _number_or_text(text: str) -> float | str:
-    """Words pass on to Control.check, which has the better sentence for them."""
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-def _settings(arguments: argparse.Namespace) -> GenerationSettings:
-    return GenerationSettings.from_dict(_given(arguments))
-
-
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The settings in the file of --settings and, over them, those of the options."""
+    """The settings in the file of --settings and, over them, those of the options. Raises InputError."""
     given = {name: getattr(arguments, name) for name in controls() if hasattr(arguments, name)}
+    GenerationSettings.from_dict(given)
     if arguments.settings is None:
         return given
     try:
@@ -213,7 +192,7 @@ def _given(arguments: argparse.Namespace) -> dict[str, Any]:
         raise InputError(
             f"The settings file {arguments.settings!r} cannot be read; check its name and that it is JSON."
         ) from None
-    return {**GenerationSettings.from_json(text).to_dict(), **given}
+    return {**settings_in(text), **given}
 
 
 def generate(arguments: argparse.Namespace) -> int:
@@ -223,14 +202,16 @@ def generate(arguments: argparse.Namespace) -> int:
         raise InputError("A photo and -o VIDEO are required; give both, or --jobs CSV for many videos.")
     if arguments.processes is not None or arguments.ray:
         raise InputError("One video is made by one process; leave out --processes and --ray, or give --jobs CSV.")
-    settings = _settings(arguments)
+    given = _given(arguments)
     if arguments.save_motion and Path(arguments.save_motion).suffix.lower() not in (".npz", ".csv"):
         raise InputError("Motion is saved as .npz or .csv; give --save-motion one of these endings.")
     from .pipeline import SynchroRaMaPipeline
 
     with _progress_bar() as progress:
-        pipe = SynchroRaMaPipeline.from_pretrained(arguments.checkpoint)
-        result = pipe(arguments.photo, arguments.speech, settings, motion=arguments.motion, progress=progress)
+        pipe = SynchroRaMaPipeline(find_profile_of(arguments))
+        result = pipe(
+            arguments.photo, arguments.speech, pipe.settings(**given), motion=arguments.motion, progress=progress
+        )
         result.save(arguments.output)
     if arguments.save_motion:
         result.motion.save(arguments.save_motion)
@@ -251,7 +232,7 @@ def _generate_many(arguments: argparse.Namespace) -> int:
     workers = batch_ray.make_on_ray if arguments.ray else batch_processes.make_in_processes
     workers = functools.partial(workers, processes=batch.PROCESSES.check(arguments.processes))
     tell = functools.partial(print, file=sys.stderr, flush=True)
-    summary = batch.generate_many(arguments.jobs, _given(arguments), arguments.checkpoint, workers, tell)
+    summary = batch.generate_many(arguments.jobs, _given(arguments), find_profile_of(arguments), workers, tell)
     print(json.dumps(vars(summary)) if arguments.json else summary.to_text())
     return 2 if summary.failed else 0
 
@@ -304,20 +285,20 @@ def _add_analyze(commands: Any) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="a recording, a photo with a face, or both")
     parser.add_argument("-o", "--output", metavar="REPORT", help="also draw the timeline: .html, .png or .svg")
     for name in ("face_index", "max_seconds", *EMOTION_SETTINGS):
-        _add_setting(parser, name, controls()[name])
+        add_setting(parser, name, controls()[name])
     parser.add_argument("--settings", metavar="JSON", help="a file of settings, as --json prints them")
     _add_common(parser)
     parser.set_defaults(command=analyze)
 
 
 def analyze(arguments: argparse.Namespace) -> int:
-    settings = _settings(arguments)
+    given = _given(arguments)
     photo, speech = _photo_and_speech(arguments.files)
     from .pipeline import SynchroRaMaPipeline
 
-    pipe = SynchroRaMaPipeline.from_pretrained(arguments.checkpoint)
+    pipe = SynchroRaMaPipeline(find_profile_of(arguments))
     with _growing_line() as said:
-        analysis = pipe.analyze(photo, speech, settings, said=said)
+        analysis = pipe.analyze(photo, speech, pipe.settings(**given), said=said)
     if arguments.output:
         from .timeline import save
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from .content_cache import content_key
 from .errors import InputError
-from .hub import find_weights
+from .profile import Profile
 from .settings import Control, GenerationSettings, controls
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ class Outcome:
     error: str = ""
 
 
-Workers = Callable[[Sequence[Job], Path], Iterator[tuple[Job, Outcome]]]
-"""Makes all jobs with the weights in a folder, and yields each job with its outcome as soon as that is known."""
+Workers = Callable[[Sequence[Job], Profile], Iterator[tuple[Job, Outcome]]]
+"""Makes all jobs with a profile whose weights are here; yields each job with its outcome as soon as that is known."""
 
 
 @dataclass
@@ -93,7 +93,7 @@ class Summary:
 def generate_many(
     table: str | os.PathLike[str],
     common: Mapping[str, Any],
-    checkpoint: str,
+    profile: Profile,
     workers: Workers,
     tell: Callable[[str], None],
 ) -> Summary:
@@ -101,23 +101,23 @@ def generate_many(
 
     Args:
         table: the CSV file; see ``read_jobs``.
-        common: settings for every job, unless its row says otherwise.
-        checkpoint: the folder of weights, or their repository on the Hub.
+        common: settings for every job, unless its row says otherwise; else those that suit the profile.
+        profile: what makes them; what it lacks is fetched.
         workers: what makes the videos.
         tell: called with a line for each job that is made or fails.
 
     Raises InputError when nothing can be made at all; what is wrong with one job is in the summary.
     """
-    jobs, found = read_jobs(table, common), find_weights(checkpoint)
-    jobs = _with_keys(jobs, found.identity)
-    weights = found.fetch()  # all of them now, not by each worker once more
+    jobs = read_jobs(table, {**profile.defaults, **common})
+    jobs = _with_keys(jobs, profile.identity)
+    profile.fetch()  # all of it now, not by each worker once more
     summary = Summary()
     with contextlib.closing(Finished(Path(table))) as finished:
         made = {job.output: finished.find(job) for job in jobs}
         summary.skipped = [each for each in made.values() if each]
         wrong = [(job, Outcome(error=job.problem)) for job in jobs if job.problem]
         missing = [job for job in jobs if not made[job.output] and not job.problem]
-        with contextlib.closing(workers(missing, weights)) as outcomes:
+        with contextlib.closing(workers(missing, profile)) as outcomes:
             for job, outcome in itertools.chain(wrong, outcomes if missing else ()):
                 if not outcome.error:
                     finished.add(job, outcome)
@@ -268,8 +268,8 @@ class Finished:
 class Maker:
     """One pipeline, which is kept for one job after another, and one thread."""
 
-    def __init__(self, weights: Path) -> None:
-        self._weights = weights
+    def __init__(self, profile: Profile) -> None:
+        self._profile = profile
 
     @cached_property
     def _pipeline(self) -> SynchroRaMaPipeline:
@@ -280,7 +280,7 @@ class Maker:
 
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
-        return SynchroRaMaPipeline.from_pretrained(self._weights)
+        return SynchroRaMaPipeline(self._profile)
 
     def make(self, job: Job, should_stop: Callable[[], bool] | None = None) -> Outcome:
         """Make a video. No exception but those that end the process comes out of it."""

@@ -12,9 +12,9 @@ import threading
 from collections.abc import Iterator, Sequence
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 
 from .batch import PROCESSES, Job, Maker, Outcome
+from .profile import Profile
 from .video_writer import remove_partial_videos
 
 DIED = "The process that made it died, perhaps for want of memory; try again with fewer --processes."
@@ -29,7 +29,7 @@ def core_count() -> int:
 
 
 def make_in_processes(
-    jobs: Sequence[Job], weights: Path, processes: int | None = None
+    jobs: Sequence[Job], profile: Profile, processes: int | None = None
 ) -> Iterator[tuple[Job, Outcome]]:
     """``Workers`` on this machine; ``processes`` is one for each core when None.
 
@@ -42,7 +42,7 @@ def make_in_processes(
     try:
         while waiting or busy:
             while waiting and len(busy) < limit:
-                ours, process = idle.pop() if idle else _start_process(weights)
+                ours, process = idle.pop() if idle else _start_process(profile)
                 busy[ours] = process, waiting.popleft()
                 with contextlib.suppress(OSError):  # if it has died, receiving will tell
                     ours.send(busy[ours][1])
@@ -70,10 +70,10 @@ def _end(process: BaseProcess, job: Job) -> None:
     remove_partial_videos(job.path.parent, process.pid)
 
 
-def _start_process(weights: Path) -> tuple[connection.Connection, BaseProcess]:
+def _start_process(profile: Profile) -> tuple[connection.Connection, BaseProcess]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, weights), daemon=True)
+    process = context.Process(target=_work, args=(theirs, profile), daemon=True)
     with _as_children_inherit_it():
         process.start()
     theirs.close()  # so that the end of the process ends the pipe
@@ -100,7 +100,7 @@ def _as_children_inherit_it() -> Iterator[None]:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _work(theirs: connection.Connection, weights: Path) -> None:
+def _work(theirs: connection.Connection, profile: Profile) -> None:
     """What a process does: one job after another, until its parent ends it or has gone."""
     stopped = threading.Event()
 
@@ -114,7 +114,7 @@ def _work(theirs: connection.Connection, weights: Path) -> None:
     signal.signal(signal.SIGTERM, stop)
     if sys.platform != "win32":
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
-    maker = Maker(weights)
+    maker = Maker(profile)
     try:
         while not stopped.is_set():
             theirs.send(maker.make(theirs.recv(), stopped.is_set))

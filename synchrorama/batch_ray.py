@@ -16,6 +16,7 @@ from typing import Any
 from .batch import Job, Maker, Outcome
 from .batch_processes import DIED, ONE_THREAD, STOP_SECONDS, core_count
 from .errors import InputError
+from .profile import Profile
 
 OBJECT_STORE_BYTES = 80 << 20  # about the least that Ray takes: jobs and outcomes are small, videos are files
 CONNECT_SECONDS = 10.0
@@ -24,8 +25,8 @@ CONNECT_SECONDS = 10.0
 class Actor:
     """One pipeline in a process of Ray's, on any node. Two threads: being told to stop must not wait for the job."""
 
-    def __init__(self, weights: Path) -> None:
-        self._maker = Maker(weights)
+    def __init__(self, profile: Profile) -> None:
+        self._maker = Maker(profile)
         self._stopped = threading.Event()
 
     def ready(self) -> None:
@@ -39,7 +40,7 @@ class Actor:
         self._stopped.set()
 
 
-def make_on_ray(jobs: Sequence[Job], weights: Path, processes: int | None = None) -> Iterator[tuple[Job, Outcome]]:
+def make_on_ray(jobs: Sequence[Job], profile: Profile, processes: int | None = None) -> Iterator[tuple[Job, Outcome]]:
     """``batch.Workers`` on a Ray cluster; ``processes`` is one for each of its cores when None.
 
     Raises InputError when Ray is not installed or its cluster cannot be reached.
@@ -51,11 +52,11 @@ def make_on_ray(jobs: Sequence[Job], weights: Path, processes: int | None = None
         raise InputError("Ray is not installed; pip install ray, or leave out --ray.") from None
     with _signals_noted() as hand_on, _connected(processes):
         limit = processes or max(1, int(ray.cluster_resources().get("CPU", 1)))
-        yield from _shared_out(jobs, weights, min(limit, len(jobs)), hand_on)
+        yield from _shared_out(jobs, profile, min(limit, len(jobs)), hand_on)
 
 
 def _shared_out(
-    jobs: Sequence[Job], weights: Path, limit: int, hand_on: Callable[[], None]
+    jobs: Sequence[Job], profile: Profile, limit: int, hand_on: Callable[[], None]
 ) -> Iterator[tuple[Job, Outcome]]:
     """Give every actor that is ready a job, and another when it has done that."""
     import ray
@@ -68,7 +69,7 @@ def _shared_out(
     pending: dict[Any, tuple[Any, Job | None]] = {}  # what is awaited: the actor, and its job if it has one
 
     def start() -> None:
-        actor = remote.remote(weights)
+        actor = remote.remote(profile)
         pending[actor.ready.remote()] = actor, None
 
     try:

@@ -1,14 +1,14 @@
-"""Where the weights of a pipeline come from: a folder, or a repository of the Hugging Face Hub.
+"""Where weights lie: in a folder, or in a repository of the Hugging Face Hub.
 
 A checkpoint has a subfolder for each component. Of a repository nothing is fetched before a component is used, then
-its subfolder alone, and all components come from the one commit that was the newest when the first was asked for.
+its files alone, and all files come from the one commit that was the newest when the first was asked for.
 huggingface_hub keeps what is fetched, and heeds HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE and HF_TOKEN.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import re
 import shlex
 import sys
@@ -22,14 +22,12 @@ from typing import Any, Protocol
 from .errors import InputError
 from .hub_errors import explained, is_unreachable
 
-DEFAULT_CHECKPOINT = "checkpoints/mini"
-COMPONENTS = ("motion_space", "a2m", "speech_emotion", "scene_encoder", "diffusion")
-"""The subfolders of a checkpoint that a generation needs."""
+FOLDERS = ("motion_space", "a2m", "speech_emotion", "scene_encoder", "diffusion")
+"""The subfolders of a checkpoint that a generation needs, unless a profile says otherwise."""
 
-FILES = ("*.json", "*.safetensors")
+FILES = ("config.json", "*.safetensors", "*.json")
 """What is fetched of a subfolder. Never pickles: they run code of whoever made them."""
 
-_BESIDE_THE_PACKAGE = Path(__file__).resolve().parent.parent
 # https://huggingface.co/docs/huggingface_hub: letters, digits, - _ . in both parts, a revision after @
 _REPOSITORY = re.compile(r"(\w[\w.-]*/\w[\w.-]*)(?:@(.+))?", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -37,7 +35,7 @@ _ANSWER_SECONDS = 10.0  # a Hub that says nothing for so long is taken for unrea
 
 
 class Weights(Protocol):
-    """The components of one checkpoint.
+    """The place of a checkpoint.
 
     Attributes:
         identity: a text that is another one for other weights, as far as a name can say that.
@@ -46,35 +44,24 @@ class Weights(Protocol):
     @property
     def identity(self) -> str: ...
 
-    def folder(self, component: str) -> Path:
-        """The folder of one component, here. Raises InputError if it cannot be had; the sentence says why."""
+    def folder(self, name: str, files: Sequence[str] = FILES) -> Path:
+        """A subfolder, here. From the Hub comes what matches the patterns, each of which has to match a file of it.
 
-    def fetch(self) -> Path:
-        """The folder with all of ``COMPONENTS``, here. Raises InputError like ``folder``."""
+        Raises InputError if it cannot be had; the sentence says why.
+        """
+
+    def file(self, name: str) -> Path | None:
+        """A file beside the subfolders, here; None if there is none. Raises InputError like ``folder``."""
 
 
-def find_weights(place: str | os.PathLike[str], revision: str | None = None) -> Weights:
-    """
-    Args:
-        place: a folder, looked for in the working directory, then beside the package, so that scripts run from
-            anywhere; else "owner/repository" on the Hub, or "owner/repository@revision".
-        revision: of a repository: a branch, a tag or a commit; its main branch when None.
+def is_repository(name: str) -> bool:
+    """Whether this may name a repository: owner/repository, or with @revision behind it."""
+    return bool(_REPOSITORY.fullmatch(name))
 
-    Raises:
-        InputError: there is no such folder, and it is not the name of a repository either.
-    """
-    name = os.fspath(place)
-    for candidate in (Path(place), _BESIDE_THE_PACKAGE / place):
-        if candidate.is_dir():
-            if revision is not None:
-                raise InputError(f"The folder {name!r} has no revision {revision!r}; leave it out.")
-            return Folder(candidate, name)
-    if not _REPOSITORY.fullmatch(name):
-        raise InputError(
-            f"There is no folder of weights called {name!r}; give one such as {DEFAULT_CHECKPOINT}, which comes with "
-            "the repository, or owner/repository on the Hub."
-        )
-    return HubRepository.named(name, revision)
+
+def within(folder: str, files: Sequence[str] = FILES) -> tuple[str, ...]:
+    """The patterns of files in a subfolder, as patterns of files in all."""
+    return tuple(f"{folder}/{pattern}" for pattern in files)
 
 
 @dataclass(frozen=True)
@@ -84,14 +71,14 @@ class Folder:
     path: Path
     identity: str
 
-    def folder(self, component: str) -> Path:
-        folder = self.path / component
+    def folder(self, name: str, files: Sequence[str] = FILES) -> Path:
+        folder = self.path / name
         if not folder.is_dir():
-            raise InputError(f"The weights lack the folder {component!r}; fetch {self.path.name} again.")
+            raise InputError(f"The weights lack the folder {name!r}; fetch {self.path.name} again.")
         return folder
 
-    def fetch(self) -> Path:
-        return self.path.resolve()
+    def file(self, name: str) -> Path | None:
+        return self.path / name if (self.path / name).is_file() else None
 
 
 @dataclass(frozen=True)
@@ -105,15 +92,17 @@ class RemoteFile:
 
 @dataclass
 class HubRepository:
-    """A checkpoint on the Hugging Face Hub.
+    """A repository of the Hugging Face Hub; as a checkpoint it is one of ``Weights``.
 
     Args:
         name: owner/repository.
         revision: a branch, a tag or a commit; the main branch when None.
+        part_of: the profile that names it, if one does: ``download`` fetches that.
     """
 
     name: str
     revision: str | None = None
+    part_of: str = field(default="", compare=False)
     _commit: str | None = field(default=None, init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
@@ -168,6 +157,13 @@ class HubRepository:
 
         HfApi().repo_info(self.name, revision=revision, timeout=_ANSWER_SECONDS)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to another process; a commit that is known goes along, so that all work with the same."""
+        return {**vars(self), "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.Lock())
+
     @property
     def identity(self) -> str:
         return f"{self.name}@{self.commit}"
@@ -175,70 +171,93 @@ class HubRepository:
     @property
     def command(self) -> str:
         """What fetches this."""
+        if self.part_of:
+            return f"`python -m synchrorama download {shlex.quote(self.part_of)}`"
         revision = f" --revision {shlex.quote(self.revision)}" if self.revision else ""
         return f"`python -m synchrorama download {self.name}{revision}`"
 
-    def folder(self, component: str) -> Path:
-        return self._fetched([component]) / component
+    def folder(self, name: str, files: Sequence[str] = FILES) -> Path:
+        return self.fetch(within(name, files), what=f"The folder {name!r} of {self.name}") / name
 
-    def fetch(self, *, anew: bool = False) -> Path:
-        """All of ``COMPONENTS``; ``anew`` also fetches what is here already."""
-        return self._fetched(COMPONENTS, anew=anew)
+    def file(self, name: str) -> Path | None:
+        from huggingface_hub import HfApi, get_cached_repo_tree
+        from huggingface_hub.errors import CachedRepoTreeNotFoundError
 
-    def files(self) -> list[RemoteFile]:
-        """What ``fetch`` fetches. Raises InputError like it."""
         with self._explained(self.name):
-            if self._here(COMPONENTS) is None:
+            try:
+                listed = {each.path for each in get_cached_repo_tree(self.name, revision=self.commit)}
+            except CachedRepoTreeNotFoundError:
                 self._knock(self.commit)
-            found = self._snapshot(COMPONENTS, dry_run=True)
-        return [RemoteFile(each.filename, each.file_size, each.is_cached) for each in found]
+                listed = set(HfApi().list_repo_files(self.name, revision=self.commit))
+        return self.fetch([name]) / name if name in listed else None
 
-    def _fetched(self, components: Sequence[str], *, anew: bool = False) -> Path:
-        """The folder in the cache that has these components."""
-        what = self.name if len(components) > 1 else f"The folder {components[0]!r} of {self.name}"
-        with self._explained(what):
-            root = None if anew else self._here(components)
-            if root is None:
+    def fetch(self, patterns: Sequence[str], *, what: str = "", anew: bool = False) -> Path:
+        """The folder in the cache that has all files that match any of the patterns; each has to match one.
+
+        Args:
+            what: is being fetched, in words for the user; the repository if left out.
+            anew: also fetch what is here already.
+
+        Raises InputError if something cannot be had; the sentence says why.
+        """
+        with self._explained(what or self.name):
+            root = None if anew else self._here(patterns)
+            fresh = root is None
+            if fresh:
                 self._knock(self.commit)
-                root = Path(self._snapshot(components, force_download=anew))
-            for component in components:
-                self._check(root / component)
+                root = Path(self._snapshot(patterns, force_download=anew))
+            self._check(root, patterns, fresh=fresh)
         return root
 
-    def _here(self, components: Sequence[str]) -> Path | None:
-        """The folder in the cache if it has these components, else None. Asks nobody but for the commit."""
+    def files(self, patterns: Sequence[str]) -> list[RemoteFile]:
+        """What ``fetch`` fetches. Raises InputError like it."""
+        with self._explained(self.name):
+            if self._here(patterns) is None:
+                self._knock(self.commit)
+            found = self._snapshot(patterns, dry_run=True)
+        return [RemoteFile(each.filename, each.file_size, each.is_cached) for each in found]
+
+    def has(self, patterns: Sequence[str]) -> bool:
+        """Whether ``fetch`` would find everything here already. Asks nobody, so False where that is not known."""
+        if self._commit is None and not _COMMIT.fullmatch(self.revision or ""):
+            return False
+        with self._explained(self.name):
+            return self._here(patterns) is not None
+
+    def _here(self, patterns: Sequence[str]) -> Path | None:
+        """The folder in the cache if it has these files, else None. Asks nobody but for the commit."""
         from huggingface_hub.errors import LocalEntryNotFoundError
 
         try:
-            root = Path(self._snapshot(components, local_files_only=True))
+            root = Path(self._snapshot(patterns, local_files_only=True))
         except LocalEntryNotFoundError:
             return None
-        return root if all((root / component).is_dir() for component in components) else None
+        return root if all(any(root.glob(pattern)) for pattern in patterns) else None
 
-    def _snapshot(self, components: Sequence[str], **options: bool) -> Any:
+    def _snapshot(self, patterns: Sequence[str], **options: bool) -> Any:
         from huggingface_hub import snapshot_download
 
-        patterns = [f"{component}/{pattern}" for component in components for pattern in FILES]
         bar = _progress_bar(shown=sys.stderr.isatty() and not options.get("dry_run"))
-        return snapshot_download(self.name, revision=self.commit, allow_patterns=patterns, tqdm_class=bar, **options)
+        return snapshot_download(
+            self.name, revision=self.commit, allow_patterns=list(patterns), tqdm_class=bar, **options
+        )
 
-    def _check(self, folder: Path) -> None:
-        """Raises InputError unless there are a configuration and weights in a fetched folder, and all can be opened."""
+    def _check(self, root: Path, patterns: Sequence[str], *, fresh: bool) -> None:
+        """Raises InputError unless every pattern has its files, and they can be opened; fresh ones are read whole."""
         from huggingface_hub import HfApi
 
-        files = [path for pattern in FILES for path in sorted(folder.glob(pattern))]
-        if not {"config.json", ".safetensors"} <= {path.name for path in files} | {path.suffix for path in files}:
-            HfApi().list_repo_files(self.name, revision=self.commit)  # raises where it is only that we are offline
-            raise InputError(
-                f"{self.name} has no folder {folder.name!r} with config.json and safetensors, all that is loaded; "
-                "name a repository or a revision that has."
-            )
-        for path in files:
-            if not opens(path):
-                command = f"{self.command[:-1]} --force`"
+        for pattern in patterns:
+            files = sorted(root.glob(pattern))
+            if not files:
+                HfApi().list_repo_files(self.name, revision=self.commit)  # raises where it is only that we are offline
                 raise InputError(
-                    f"The file {folder.name}/{path.name} of {self.name} arrived damaged; fetch it again with {command}."
+                    f"{self.name} has no {pattern}, which is needed; name a repository or a revision that has."
                 )
+            for path in files:
+                if not opens(path) or (fresh and not _is_what_it_is_called(path)):
+                    command = f"{self.command[:-1]} --force`"
+                    file = path.relative_to(root).as_posix()
+                    raise InputError(f"The file {file} of {self.name} arrived damaged; fetch it again with {command}.")
 
     def _explained(self, what: str) -> AbstractContextManager[None]:
         return explained(self.name, self.revision, f"{what} cannot be fetched", self.command)
@@ -251,12 +270,32 @@ def opens(path: Path) -> bool:
     try:
         if path.suffix == ".json":
             json.loads(path.read_text(encoding="utf-8"))
-        else:
+        elif path.suffix == ".safetensors":
             with safe_open(path, framework="numpy"):
                 pass
     except (SafetensorError, OSError, ValueError):
         return False
     return True
+
+
+def _is_what_it_is_called(path: Path) -> bool:
+    """Whether a file of the cache has the content that the Hub has announced.
+
+    huggingface_hub compares sizes only, but calls what it stores by its hash: SHA-256 of large files, that of git of
+    small ones. Where it cannot link to what it stores, the name says nothing.
+    """
+    stored = path.resolve()
+    size = stored.stat().st_size
+    if re.fullmatch(r"[0-9a-f]{64}", stored.name):
+        digest = hashlib.sha256()
+    elif _COMMIT.fullmatch(stored.name):
+        digest = hashlib.sha1(b"blob %d\0" % size)
+    else:
+        return True
+    with open(stored, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest() == stored.name
 
 
 def _progress_bar(*, shown: bool) -> type:

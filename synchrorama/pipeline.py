@@ -1,14 +1,18 @@
 """The whole system, top to bottom, as in the paper's figure: photo + speech → emotion → motion → frames → video.
 
-              ┌─ transcribe ── read_sentiment ─┐
-    speech ───┼─ SpeechEmotion ────────────────┼─ fuse → Z_emo ─┐
+              ┌─ transcription ── sentiment ───┐
+    speech ───┼─ speech_emotion ───────────────┤
+              ├─ valence_arousal ──────────────┼─ fuse → Z_emo ─┐
               │                                │                ├─ act ── A2M (VAE + VP-Flow) → Motion ─┐
     photo ────┼─ photo_emotion ────────────────┘                │                                       │
-              ├─ describe ── (edited) ── TextEncoder → C_t ─────┘                                       │
+              ├─ scene_description ─ (edited) ─ scene_encoder → C_t                                     │
               └─ find_portrait ────────────── MotionFrameRenderer → motion frames ──┐
                                                                                     │
     photo → ReferenceNet ─┐                                                         │
-    speech, Z_emo, C_t ───┴── DiffusionStage (denoising UNet) → painted frames ─────┴── VideoWriter ── video
+    speech, Z_emo, C_t ───┴── diffusion (denoising UNet) → painted frames ──────────┴── VideoWriter ── video
+
+What is written small are components: ``components.py`` has the table of what may do their work, and a profile says
+what does.
 """
 
 from __future__ import annotations
@@ -16,13 +20,13 @@ from __future__ import annotations
 import dataclasses
 import gc
 import os
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .components import COMPONENTS, Components
 from .content_cache import ContentCache, content_key
 from .driving_motion import driving_motion
 from .emotion import embedding
@@ -30,8 +34,8 @@ from .emotion.direction import check_within, parse_emotion, parse_keyframes
 from .errors import InputError
 from .estimate import PREVIEW_SECONDS, Speed
 from .generation import Progress, Result, Work
-from .hub import DEFAULT_CHECKPOINT, Weights, find_weights
 from .motion import FPS, Motion
+from .profile import DEFAULT_PROFILE, Profile, find_profile
 from .settings import GenerationSettings
 
 if TYPE_CHECKING:
@@ -39,14 +43,16 @@ if TYPE_CHECKING:
     from .acting import Acting
     from .analysis import Analysis
     from .blendshapes import MotionSpace
-    from .diffusion_stage import AfterStep, DiffusionStage
+    from .components import Paint
+    from .diffusion_stage import AfterStep
     from .emotion.embedding import EmotionTrack
     from .emotion.sentiment import Sentiment
-    from .emotion.speech import SpeechEmotion, VoiceReading
+    from .emotion.speech import VoiceReading
     from .emotion.transcript import Transcript
     from .face import Portrait
     from .media import Speech
     from .motion_frames import MotionFrameRenderer
+    from .placement import Placement
     from .scene import SceneText, TextEncoder
 
 _KEPT_INPUTS = 6  # photos and recordings whose analysis is remembered
@@ -57,58 +63,60 @@ class SynchroRaMaPipeline:
     """One face photo and one speech recording become a talking video.
 
     >>> pipe = SynchroRaMaPipeline.from_pretrained("checkpoints/mini")
-    >>> pipe("portrait.jpg", "speech.wav", GenerationSettings(seed=7)).save("talking.mp4")
+    >>> pipe("portrait.jpg", "speech.wav", pipe.settings(seed=7)).save("talking.mp4")
 
-    Every network loads at first use and is then kept; ``load`` loads all at once. What was found in the last few
-    photos and recordings is remembered by their content, so that another setting costs only what it changes. A
-    pipeline holds no other state of a request, so one serves many.
+    Every component is fetched and loaded when it is first used, and then kept; ``load`` loads all at once. What was
+    found in the last few photos and recordings is remembered by their content, so that another setting costs only what
+    it changes. A pipeline holds no other state of a request, so one serves many.
+
+    Args:
+        profile: which backend each component has, and where its weights lie.
+        placement: the device and precision of the full profile's networks; found out when None.
     """
 
-    def __init__(self, weights: Weights) -> None:
-        self.weights, self.speed = weights, Speed()
+    def __init__(self, profile: Profile, placement: Placement | None = None) -> None:
+        self.profile, self.speed = profile, Speed()
+        self.components = Components(profile, placement)
         self._portraits, self._recordings, self._heard, self._texts = (ContentCache(_KEPT_INPUTS) for _ in range(4))
 
     @classmethod
     def from_pretrained(
-        cls, folder_or_repository: str | os.PathLike[str] = DEFAULT_CHECKPOINT, revision: str | None = None
+        cls,
+        place: str | os.PathLike[str] = DEFAULT_PROFILE,
+        revision: str | None = None,
+        *,
+        backends: Mapping[str, str] | None = None,
+        accept_non_commercial: bool = False,
+        placement: Placement | None = None,
     ) -> SynchroRaMaPipeline:
-        """A pipeline whose networks lie in a folder, one subfolder each, or in a repository of the Hugging Face Hub.
+        """A pipeline of what lies in a folder or in a repository of the Hugging Face Hub, or what a profile names.
 
-        See ``hub.find_weights`` for what can be given, and when it raises InputError. Of a repository each network is
-        fetched when it is first used, and all are of one commit; that may raise InputError, too.
+        See ``profile.find_profile`` for the arguments, and when it raises InputError. What comes from the Hub is
+        fetched when it is first used, and all of a repository is of one commit; that may raise InputError, too.
+        ``profile.needs`` says how much that is before anything is fetched.
         """
-        return cls(find_weights(folder_or_repository, revision))
+        return cls(find_profile(place, revision, backends, accept_non_commercial=accept_non_commercial), placement)
 
-    @cached_property
+    def settings(self, **given: Any) -> GenerationSettings:
+        """The settings that are given, and for all others what suits the profile. Raises InputError."""
+        return self.profile.settings(**given)
+
+    @property
     def motion_space(self) -> MotionSpace:
-        from .blendshapes import MotionSpace
+        return self.components.motion_space
 
-        return MotionSpace.from_pretrained(self.weights.folder("motion_space"))
-
-    @cached_property
+    @property
     def a2m(self) -> A2M:
-        from .a2m import A2M
+        return self.components.a2m
 
-        # False says what is so without the package accelerate anyway, and spares its advertisement
-        return A2M.from_pretrained(self.weights.folder("a2m"), low_cpu_mem_usage=False).eval()
-
-    @cached_property
-    def speech_emotion(self) -> SpeechEmotion:
-        from .emotion.speech import SpeechEmotion
-
-        return SpeechEmotion.from_pretrained(self.weights.folder("speech_emotion"), low_cpu_mem_usage=False).eval()
-
-    @cached_property
+    @property
     def text_encoder(self) -> TextEncoder:
-        from .scene import TextEncoder
+        """Reads the scene description."""
+        return self.components.scene_encoder
 
-        return TextEncoder.from_pretrained(self.weights.folder("scene_encoder"), low_cpu_mem_usage=False).eval()
-
-    @cached_property
-    def diffusion(self) -> DiffusionStage:
-        from .diffusion_stage import DiffusionStage
-
-        return DiffusionStage.from_pretrained(self.weights.folder("diffusion"))
+    @property
+    def diffusion(self) -> Paint:
+        return self.components.diffusion
 
     def load(self) -> SynchroRaMaPipeline:
         """Load everything now, for a server that wants its first visitor to wait no longer than the others."""
@@ -119,7 +127,8 @@ class SynchroRaMaPipeline:
             from .face_detection import find_faces
 
             find_faces(np.zeros((64, 64, 3), np.uint8))  # its networks load when it first looks
-            _ = self.motion_space, self.a2m, self.speech_emotion, self.text_encoder, self.diffusion
+            for name in COMPONENTS:
+                getattr(self.components, name)
         finally:
             if collecting:
                 gc.enable()
@@ -142,7 +151,7 @@ class SynchroRaMaPipeline:
             photo: path, PIL image or RGB array with a face.
             speech: path of a recording, or of a video whose sound is taken. None needs ``motion``; the video is
                 silent then.
-            settings: the controls; the defaults when None.
+            settings: the controls; those of ``settings()`` when None.
             motion: drive the face with this instead of speech, emotion and scene: a Motion, or an .npz or .csv file.
             progress: called while working, also later while frames are rendered.
             should_stop: asked between stages, frames and inference steps; once it says True, Cancelled is raised.
@@ -159,7 +168,7 @@ class SynchroRaMaPipeline:
 
         if speech is None and motion is None:
             raise InputError("There is nothing to say; give a recording or a motion file.")
-        settings = (settings or GenerationSettings()).with_seed()
+        settings = (settings or self.settings()).with_seed()
         work = Work(progress, should_stop, after_step, self.speed)
 
         with work.stage("Finding the face"):
@@ -207,7 +216,7 @@ class SynchroRaMaPipeline:
         """
         from .analysis import Analysis
 
-        analysis = Analysis(settings or GenerationSettings())
+        analysis = Analysis(settings or self.settings())
         if photo is not None:
             analysis.portrait = self._portrait(photo, analysis.settings, analysis.warnings)
             analysis.description = self.describe(analysis.portrait)
@@ -270,10 +279,10 @@ class SynchroRaMaPipeline:
 
     def describe(self, portrait: Portrait) -> str:
         """One or two plain sentences about what the photo shows, to be edited into what the person does."""
-        from .scene import describe
-
         renderer = self._renderer(portrait)
-        return describe(portrait.crop, portrait.landmarks, renderer.expression, renderer.rotation)
+        seen = portrait.crop, portrait.landmarks, renderer.expression, renderer.rotation
+        key = ("description", content_key(portrait.crop))
+        return self._portraits.get(key, lambda: self.components.scene_description(*seen))
 
     # ------------------------------------------------------------------------------------------ the recording
 
@@ -291,15 +300,15 @@ class SynchroRaMaPipeline:
 
         ``said`` is called with the text as it grows.
         """
-        from .emotion.transcript import align, transcribe_as_it_comes
+        from .emotion.transcript import align
 
-        settings = settings or GenerationSettings()
+        settings = settings or self.settings()
 
         def listen() -> Transcript:
             if settings.transcript is not None:
                 return align(settings.transcript, recording.samples)
             transcript = None
-            for transcript in transcribe_as_it_comes(recording.samples):
+            for transcript in self.components.transcription(recording.samples):
                 if said is not None:
                     said(transcript.text)
             return transcript
@@ -308,14 +317,18 @@ class SynchroRaMaPipeline:
 
     def sentiment(self, transcript: Transcript, frames: int) -> Sentiment:
         """The feeling of the words, over ``frames`` frames."""
-        from .emotion.sentiment import read_sentiment
-
-        return self._texts.get(("sentiment", transcript, frames), lambda: read_sentiment(transcript, frames))
+        key = ("sentiment", transcript, frames)
+        return self._texts.get(key, lambda: self.components.sentiment(transcript, frames))
 
     def voice(self, recording: Speech, check: Callable[[], None] | None = None) -> VoiceReading:
         """The emotion in the tone of the voice; ``check`` is called now and then and may raise to end it."""
         key = ("voice", content_key(recording.samples))
-        return self._heard.get(key, lambda: self.speech_emotion.read(recording.samples, check))
+        return self._heard.get(key, lambda: self.components.speech_emotion.read(recording.samples, check))
+
+    def valence_arousal(self, recording: Speech, check: Callable[[], None] | None = None) -> np.ndarray:
+        """(2, T): how pleasant and how excited the voice sounds, in [-1, 1]; ``check`` as for ``voice``."""
+        key = ("valence_arousal", content_key(recording.samples))
+        return np.stack(self._heard.get(key, lambda: self.components.valence_arousal.read(recording.samples, check)))
 
     def _emotion(
         self,
@@ -346,10 +359,10 @@ class SynchroRaMaPipeline:
             transcript = self.transcribe(recording, settings, lambda text: check())
             warnings.extend(transcript.notes)
             sources["text"] = self.sentiment(transcript, frames).probabilities
-        if weights["voice"] > 0 or weights["valence_arousal"] > 0:
-            voice = self.voice(recording, check)
-            plane = np.stack([voice.valence, voice.arousal])
-            sources["voice"] = voice.probabilities
+        if weights["voice"] > 0:
+            sources["voice"] = self.voice(recording, check).probabilities
+        if weights["valence_arousal"] > 0:
+            plane = self.valence_arousal(recording, check)
             sources["valence_arousal"] = embedding.emotions_at(*plane)
         sources["photo"] = np.tile(photo_emotion(photo_expression), (frames, 1))
         return embedding.fuse(sources, weights, *plane)

@@ -308,13 +308,19 @@ class GenerationSettings:
     @classmethod
     def from_json(cls, text: str) -> GenerationSettings:
         """Settings from a JSON object. Raises InputError for anything else."""
-        try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise InputError(f"The settings are not valid JSON (line {error.lineno}: {error.msg}).") from None
-        if not isinstance(values, dict):
-            raise InputError('The settings must be one JSON object such as {"seed": 7}.')
-        return cls.from_dict(values)
+        return cls.from_dict(settings_in(text))
+
+
+def settings_in(text: str) -> dict[str, Any]:
+    """What a JSON object sets; what it does not mention is absent. Raises InputError for anything else."""
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"The settings are not valid JSON (line {error.lineno}: {error.msg}).") from None
+    if not isinstance(values, dict):
+        raise InputError('The settings must be one JSON object such as {"seed": 7}.')
+    GenerationSettings.from_dict(values)
+    return values
 
 
 def controls() -> dict[str, Control]:
