@@ -30,6 +30,8 @@ from synchrorama.face import find_portrait
 from synchrorama.media import SPEECH_SAMPLE_RATE, Speech, read_photo
 from synchrorama.motion import Motion
 from synchrorama.motion_frames import MotionFrameRenderer
+from synchrorama.profile import find_profile
+from synchrorama.push import files_to_push, model_card
 from synchrorama.scene import TextEncoder
 from synchrorama.training import frame_diffusion
 from synchrorama.training.clips import Piece, prepare_clips
@@ -109,6 +111,7 @@ def pieces(tmp_path_factory: pytest.TempPathFactory, video: Path, space: MotionS
         lambda description: text.encode(description).tokens[:1],
         lambda photo, landmarks: torch.full((6,), float(photo.mean() / 255)),
         torch.device("cpu"),
+        {"face_embedding": "arcface"},
     )
     assert len(list(encode_pieces(folder, encoders))) == 1
     assert list(encode_pieces(folder, encoders)) == []
@@ -117,8 +120,8 @@ def pieces(tmp_path_factory: pytest.TempPathFactory, video: Path, space: MotionS
 
 def config(pieces: Path, folder: Path, stage: int, **settings: object) -> FrameRunConfig:
     few = {"steps": 1, "learning_rate": 1e-3, "warm_up": 1, "log_every": 10, "save_every": 100, "moving_average": 0.0}
-    given = {**few, **FEW[stage], **settings}
-    return FrameRunConfig(pieces=pieces, run=folder / "run", output=folder / "diffusion", stage=stage, **given)
+    given = {**few, **FEW[stage], "run": folder / "run", **settings}
+    return FrameRunConfig(pieces=pieces, output=folder / "diffusion", stage=stage, **given)
 
 
 # ------------------------------------------------------------------------------------------ pieces
@@ -284,7 +287,7 @@ def test_the_second_stage_goes_on_from_the_first_and_a_generation_takes_the_resu
     pieces: Path, tmp_path: Path
 ) -> None:
     frame_diffusion.train(config(pieces, tmp_path / "1", 1))
-    second = config(pieces, tmp_path / "2", 2, start=(tmp_path / "1" / "diffusion",))
+    second = config(pieces, tmp_path / "2", 2, run=tmp_path / "run", start=(tmp_path / "1" / "diffusion",))
     frame_diffusion.train(second)
     networks = read_networks(tmp_path / "2" / "diffusion")
     first = read_networks(tmp_path / "1" / "diffusion").state_dict()
@@ -301,6 +304,15 @@ def test_the_second_stage_goes_on_from_the_first_and_a_generation_takes_the_resu
         conditions = denoiser.conditions(batch.clip, person, features, passes)
         predicted = denoiser.predict(batch.latents.expand(3, -1, -1, -1, -1), torch.tensor(500), conditions)
     assert predicted.shape == (3, 4, 4, CELLS, CELLS) and torch.isfinite(predicted).all()
+    # and the folder around it is a checkpoint that can be pushed
+    checkpoint = tmp_path / "2"
+    profile = find_profile(checkpoint)
+    assert profile.backend("diffusion") == "frame" and profile.folder("diffusion") == checkpoint / "diffusion"
+    assert profile.backend("face_embedding") == "arcface"
+    names = {path.relative_to(checkpoint).parts[0] for path in files_to_push(checkpoint)}
+    assert names >= {"diffusion", "motion_space", "a2m", "scene_encoder", "speech_emotion", "profile.json"}
+    card = model_card(checkpoint)
+    assert "license: other" in card and "1 steps of 1 clips of 4 frames" in card and "1 people, 1 pieces" in card
 
 
 def test_published_weights_are_a_start_and_the_guide_changes_nothing_at_first(tmp_path: Path) -> None:

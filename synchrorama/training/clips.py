@@ -236,7 +236,7 @@ def _turn(rotations: np.ndarray, of_photo: np.ndarray) -> np.ndarray:
 
 
 def _spans(usable: np.ndarray) -> Iterator[range]:
-    """Stretches of (T,) that are usable throughout, in parts of nearly the same length, none longer than ``LONGEST``."""
+    """Stretches of (T,) that are usable throughout, in parts of much the same length, none longer than ``LONGEST``."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], usable.astype(np.int8), [0]])))
     for start, stop in edges.reshape(-1, 2):
         count = -(-(stop - start) // LONGEST)

@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from diffusers import DDIMScheduler
 from diffusers.training_utils import compute_snr
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from synchrorama.diffusion.hallo import SCHEDULER
 from synchrorama.errors import InputError
 from synchrorama.training.frame_batches import FrameBatch, PieceClips
 from synchrorama.training.frame_config import FrameRunConfig
+from synchrorama.training.full_checkpoint import Data, write_checkpoint
 from synchrorama.training.loop import processor, run
 from synchrorama.training.starting_weights import choose_trained, start_from
 
@@ -59,7 +60,12 @@ def train(config: FrameRunConfig, resume: bool = False) -> dict[str, list[float]
                 total += loss.item()
             return {"denoising": total}
 
-        return run(config, networks, FrameObjective(networks, config), take_step, resume=resume)
+        history = run(config, networks, FrameObjective(networks, config), take_step, resume=resume)
+    state = PartialState()
+    if config.stage == 2 and history and state.is_main_process:
+        folder = write_checkpoint(config, Data.of(pieces.people), history, state.num_processes)
+        print(f"{folder} is a checkpoint; complete its model card before you give it to others.", flush=True)
+    return history
 
 
 def make_networks(config: FrameRunConfig) -> DiffusionNetworks:
@@ -76,7 +82,7 @@ def make_networks(config: FrameRunConfig) -> DiffusionNetworks:
     given = start_from(networks, config.start)
     count = choose_trained(networks, config.stage)
     told = ", ".join(f"{number:,} from {folder}" for folder, number in given.items() if folder != "new")
-    print(f"tensors: {told or 'none'}, {given['new']:,} new; trained: {count:,} numbers", flush=True)
+    PartialState().print(f"tensors: {told or 'none'}, {given['new']:,} new; trained: {count:,} numbers", flush=True)
     if config.mixed_precision == "bf16":  # half the memory for what stays as it is
         for each in networks.parameters():
             if not each.requires_grad:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -40,6 +40,7 @@ class Encoders:
         text: a description → (n, width).
         face: a photo (H, W, 3) uint8 and its landmarks (478, 3) → (width,); None leaves faces out.
         device: of the autoencoder.
+        backends: component → backend of the profile that does the same in a generation; goes into the files.
     """
 
     autoencoder: KLAutoencoder
@@ -47,6 +48,7 @@ class Encoders:
     text: Callable[[str], Tensor]
     face: Callable[[np.ndarray, np.ndarray], Tensor] | None
     device: torch.device
+    backends: dict[str, str] = field(default_factory=dict)
 
 
 def encode_pieces(folder: Path, encoders: Encoders, chosen: slice = slice(None)) -> Iterator[str]:
@@ -63,7 +65,7 @@ def encode_pieces(folder: Path, encoders: Encoders, chosen: slice = slice(None))
         if target.exists():
             continue
         temporary = target.with_suffix(".part")
-        save_file(encode(path, encoders), temporary)
+        save_file(encode(path, encoders), temporary, encoders.backends)
         temporary.replace(target)
         yield target.name
 
@@ -146,6 +148,12 @@ def _encoders(options: argparse.Namespace) -> Encoders:
         text,
         ArcFaceEmbedding.from_pretrained(options.face, device=device) if options.face else None,
         device,
+        {
+            "face_embedding": "arcface" if options.face else "none",
+            "text_encoder": "clip" if options.text else "none",
+            "autoencoder": "sd-vae",
+            "audio_features": "wav2vec2",
+        },
     )
 
 
