@@ -1,6 +1,6 @@
 """What the frozen networks of the full profile see and hear in prepared pieces, computed once.
 
-    python -m synchrorama prepare latents prepared/full --autoencoder sd-vae-ft-mse --wav2vec wav2vec2-base-960h
+    python -m synchrorama prepare latents prepared/full --autoencoder sd-vae-ft-mse --wav2vec2 wav2vec2-base-960h
 
 ``NAME.safetensors`` beside each piece: latents and motion (T, 4, 64, 64) of its frames and motion frames, audio
 (T, layers, width) as its sound is heard, texts (n, tokens, width) of its descriptions, face (width,) of its photo, all
@@ -144,7 +144,7 @@ def _encoders(options: argparse.Namespace) -> Encoders:
 
     return Encoders(
         KLAutoencoder(autoencoder),
-        Wav2Vec2Features.from_pretrained(options.wav2vec, device=device),
+        Wav2Vec2Features.from_pretrained(options.wav2vec2, device=device),
         text,
         ArcFaceEmbedding.from_pretrained(options.face, device=device) if options.face else None,
         device,
@@ -160,7 +160,7 @@ def _encoders(options: argparse.Namespace) -> Encoders:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pieces", type=Path, help="folder of `prepare clips`")
     parser.add_argument("--autoencoder", type=Path, required=True, help="folder as of stabilityai/sd-vae-ft-mse")
-    parser.add_argument("--wav2vec", type=Path, required=True, help="folder as of facebook/wav2vec2-base-960h")
+    parser.add_argument("--wav2vec2", type=Path, required=True, help="folder as of facebook/wav2vec2-base-960h")
     parser.add_argument("--face", type=Path, help="ArcFace (non-commercial): else nobody's face is embedded")
     parser.add_argument(
         "--text", type=Path, help="folder as of openai/clip-vit-large-patch14; else the shipped encoder"
