@@ -14,10 +14,10 @@ from synchrorama.diffusion.networks import PARTS
 from synchrorama.errors import InputError
 
 _WHOLE = "diffusion_pytorch_model.safetensors"
-_TEMPORAL_AND_SOUND = r"\.(audio_modules|motion_modules|condition_modules)\."
+_OF_CLIPS = r"(audio_modules|motion_modules|condition_modules)\."
 TRAINED: dict[int, str] = {
-    1: rf"(reference_net|denoising_unet|image_projection|face_locator|motion_guide)\.(?!.*{_TEMPORAL_AND_SOUND[2:]})",
-    2: rf"denoising_unet\..*{_TEMPORAL_AND_SOUND}|(audio|emotion|text)_projection\.",
+    1: rf"(reference_net|denoising_unet|image_projection|face_locator|motion_guide)\.(?!.*{_OF_CLIPS})",
+    2: rf"denoising_unet\..*{_OF_CLIPS}|(audio|emotion|text)_projection\.",
 }
 """Stage → the beginning of the names of what it trains: first appearance and place, then sound, time and conditions,
 as Hallo (arXiv 2406.08801, section 3.3) divides it."""
