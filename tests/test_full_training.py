@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from synchrorama import InputError
@@ -113,18 +114,17 @@ def test_fifty_steps_lower_the_loss(pieces: Path, tmp_path: Path) -> None:
     assert judged(read_networks(tmp_path / "diffusion")) < 0.8 * before
 
 
-@pytest.mark.parametrize("settings", [{}, {"moving_average": 0.5, "accumulation": 2, "gradient_checkpointing": True}])
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
-    pieces: Path, tmp_path: Path, settings: dict[str, object], monkeypatch: pytest.MonkeyPatch
+    pieces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few = {"steps": 4, "save_every": 2, **settings}
+    few = {"steps": 4, "save_every": 2, "moving_average": 0.5, "accumulation": 2, "gradient_checkpointing": True}
     whole = frame_diffusion.train(config(pieces, tmp_path / "whole", 2, **few))
     forward = frame_diffusion.FrameObjective.forward
     calls = []
 
     def stopped(*args: object) -> torch.Tensor:
         calls.append(args)
-        if len(calls) > 3 * few.get("accumulation", 1):  # one step after the state was saved
+        if len(calls) > 3 * few["accumulation"]:  # one step after the state was saved
             raise KeyboardInterrupt
         return forward(*args)
 
@@ -191,6 +191,25 @@ def test_published_weights_are_a_start_and_the_guide_changes_nothing_at_first(tm
     wider = DiffusionNetworks({**STAGE_1, "image_projection": {"width_in": 7, "tokens": 2, "width": 8}})
     with pytest.raises(InputError, match=r"image_projection.proj.weight in .* has the shape \(16, 6\)"):
         start_from(wider, (tmp_path / "hallo",))
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_half_precision_trains_and_keeps_what_it_does_not_train(pieces: Path, tmp_path: Path, stage: int) -> None:
+    frame_diffusion.train(config(pieces, tmp_path / "start", 2))
+    start = load_file(next((tmp_path / "start" / "diffusion").glob("*.safetensors")))
+    half = {"start": (tmp_path / "start" / "diffusion",), "gradient_checkpointing": True}
+    losses = []
+    for precision in ("no", "bf16"):
+        AcceleratorState._reset_state()  # of one process, which otherwise keeps to its first precision
+        given = {**half, "mixed_precision": precision, "run": tmp_path / precision}
+        losses += frame_diffusion.train(config(pieces, tmp_path, stage, **given))["denoising"]
+    AcceleratorState._reset_state()
+    exact, loss = losses
+    assert loss == pytest.approx(exact, rel=0.02)
+    trained = torch.load(tmp_path / "bf16" / "state.pt", weights_only=True)["networks"]
+    after = load_file(next((tmp_path / "diffusion").glob("*.safetensors")))
+    assert all(each.dtype == torch.float32 for each in trained.values())
+    assert all(torch.equal(each, start[name]) for name, each in after.items() if name not in trained)
 
 
 def test_two_processes_train_together(pieces: Path, tmp_path: Path) -> None:

@@ -93,13 +93,22 @@ class FrameDenoiser:
             have them.
         order: see ``TokenOrder``; left out, Hallo's for networks that have no more than Hallo's parts. Training takes
             ``own``.
+        dtype: what tensors become instead, for networks whose parts differ.
     """
 
-    def __init__(self, networks: DiffusionNetworks, order: TokenOrder | None = None) -> None:
+    def __init__(
+        self, networks: DiffusionNetworks, order: TokenOrder | None = None, dtype: torch.dtype | None = None
+    ) -> None:
         self.networks = networks
         ours = (networks.motion_guide, networks.emotion_projection, networks.text_projection)
         self.order: TokenOrder = order or ("hallo" if all(part is None for part in ours) else "own")
+        self._dtype = dtype
         self._levels = len(networks.denoising_unet.config.block_out_channels)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What tensors become."""
+        return self._dtype or self.networks.dtype
 
     @property
     def knows_meaning(self) -> bool:
@@ -120,7 +129,7 @@ class FrameDenoiser:
             photo: (B, C, H, W) latents.
             embedding: (B, width_in) of the face; zeros where there is none.
         """
-        project, kind = self.networks.image_projection, self.networks.dtype
+        project, kind = self.networks.image_projection, self.dtype
         embedding = embedding.to(kind)
         tokens = project(torch.zeros_like(embedding)), project(embedding)
         batch = len(photo)
@@ -177,7 +186,7 @@ class FrameDenoiser:
             deep_every: at every how many steps everything is computed anew (``DeepFeatures``).
             guided: (N,) bool, which passes see the motion frames, for training to need what else is told; None is all.
         """
-        networks, kind = self.networks, self.networks.dtype
+        networks, kind = self.networks, self.dtype
         frames = clip.place.shape[1]
         clips = self._clips(person, passes)
         face, sound, meaning = (torch.tensor(flags, device=clip.place.device) for flags in zip(*passes, strict=True))
@@ -216,10 +225,10 @@ class FrameDenoiser:
     def predict(self, latents: Tensor, timestep: Tensor, conditions: dict[str, Any]) -> Tensor:
         """Noisy latents (N, C, F, H, W) at timesteps () or (N·F,) → the prediction as float32, which a scheduler needs:
         steps add up."""
-        return self.networks.denoising_unet(latents.to(self.networks.dtype), timestep, **conditions).float()
+        return self.networks.denoising_unet(latents.to(self.dtype), timestep, **conditions).float()
 
     def _read(self, pictures: Tensor, tokens: Tensor) -> list[Tensor]:
-        return self.networks.reference_net(pictures.to(self.networks.dtype), tokens).reference
+        return self.networks.reference_net(pictures.to(self.dtype), tokens).reference
 
     def _told_face(self, told: Pass, slot: int) -> bool:
         """Whether ReferenceNet reads a frame before the clip with the face's tokens."""

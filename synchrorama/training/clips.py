@@ -80,21 +80,22 @@ class Piece:
 
     def save(self, path: Path) -> None:
         """Whole or not at all."""
-        temporary = path.with_suffix(".tmp.npz")
-        np.savez(
-            temporary,
-            identity=np.array(self.identity),
-            photo=np.array(self.photo),
-            photo_landmarks=self.photo_landmarks.astype(np.float32),
-            landmarks=_halved(self.landmarks),
-            mouth=_halved(self.mouth),
-            blendshapes=self.blendshapes.astype(np.float16),
-            turn=self.turn.astype(np.float16),
-            samples=np.rint(self.samples * 32767).astype(np.int16),
-            emotion=self.emotion.astype(np.float16),
-            acted=np.array(self.acted),
-            texts=np.array(self.texts, dtype=np.str_),
-        )
+        temporary = path.with_suffix(".part")
+        with temporary.open("wb") as file:
+            np.savez(
+                file,
+                identity=np.array(self.identity),
+                photo=np.array(self.photo),
+                photo_landmarks=self.photo_landmarks.astype(np.float32),
+                landmarks=_halved(self.landmarks),
+                mouth=_halved(self.mouth),
+                blendshapes=self.blendshapes.astype(np.float16),
+                turn=self.turn.astype(np.float16),
+                samples=np.rint(self.samples * 32767).astype(np.int16),
+                emotion=self.emotion.astype(np.float16),
+                acted=np.array(self.acted),
+                texts=np.array(self.texts, dtype=np.str_),
+            )
         temporary.replace(path)
 
     @classmethod

@@ -83,10 +83,11 @@ def make_networks(config: FrameRunConfig) -> DiffusionNetworks:
     count = choose_trained(networks, config.stage)
     told = ", ".join(f"{number:,} from {folder}" for folder, number in given.items() if folder != "new")
     PartialState().print(f"tensors: {told or 'none'}, {given['new']:,} new; trained: {count:,} numbers", flush=True)
-    if config.mixed_precision == "bf16":  # half the memory for what stays as it is
+    if config.mixed_precision != "no":
+        # Half the memory for matrices that stay as they are. Float16, as they are saved: bfloat16 would coarsen them.
         for each in networks.parameters():
-            if not each.requires_grad:
-                each.data = each.data.to(torch.bfloat16)
+            if not each.requires_grad and each.dim() > 1:
+                each.data = each.data.half()
     return networks
 
 
@@ -96,7 +97,7 @@ class FrameObjective(nn.Module):
     def __init__(self, networks: DiffusionNetworks, config: FrameRunConfig) -> None:
         super().__init__()
         self.networks = networks
-        self.denoiser = FrameDenoiser(networks, order="own")
+        self.denoiser = FrameDenoiser(networks, order="own", dtype=torch.float32)
         self.scheduler = DDIMScheduler(**SCHEDULER)
         self.min_snr = config.min_snr
 

@@ -102,13 +102,19 @@ def part(text: str) -> slice:
 def _plain(video: Path, folder: Path) -> Source:
     inside = video.parent != folder and folder.is_dir()
     name = "_".join(video.relative_to(folder).with_suffix("").parts) if inside else video.stem
-    return Source(video, video, name, video.parent.name if inside else video.stem)
+    person = video.parent.name if inside else video.stem
+    return Source(video, video, _without_separator(name), _without_separator(person))
+
+
+def _without_separator(name: str) -> str:
+    """Names of files have two underscores between split, person and the rest."""
+    return re.sub("__+", "_", name)
 
 
 def _hdtf(video: Path, folder: Path) -> Source:
     of_video = _HDTF_CLIP.sub("", video.stem)
     person = of_video if _HDTF_GENERIC.match(of_video) else of_video.rstrip("0123456789")
-    return Source(video, video, video.stem, person or video.stem)
+    return Source(video, video, _without_separator(video.stem), _without_separator(person or video.stem))
 
 
 def _mead(video: Path, folder: Path) -> Source | None:
