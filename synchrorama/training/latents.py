@@ -128,6 +128,8 @@ def _encoders(options: argparse.Namespace) -> Encoders:
     from synchrorama.scene import TextEncoder
 
     device = torch.device(options.device)
+    if not options.autoencoder.is_dir():  # else diffusers would look for it on the Hub
+        raise InputError(f"There is no folder {options.autoencoder}; give that of the autoencoder.")
     try:
         autoencoder = AutoencoderKL.from_pretrained(options.autoencoder).eval().to(device)
     except (OSError, ValueError) as error:
