@@ -51,7 +51,8 @@ SAMPLERS: dict[str, Callable[[], Any]] = {
     "dpm++": lambda: DPMSolverMultistepScheduler(**_SOLVER),
 }
 """What ``GenerationSettings.sampler`` may be: solvers for Hallo's schedule, which ends in pure noise, and its velocity
-prediction. ``euler`` is DDIM (Song et al. 2021), the solver of first order, with which Hallo samples."""
+prediction. ``euler`` is DDIM (Song et al. 2021), the solver of first order, with which Hallo samples; in diffusers it
+leaves a trace of noise, a thirtieth, where the number of steps does not divide 1000."""
 
 
 class Encodes(Protocol):
