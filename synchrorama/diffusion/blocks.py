@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from synchrorama.diffusion.attention import (
     AudioTransformer,
     ConditionTransformer,
+    Seeing,
     SpatialTransformer,
     TemporalTransformer,
 )
@@ -58,7 +59,7 @@ class Conditions:
         region_weights: region → factor on what is heard there.
         tokens: condition (emotion, text) → (N, n, width).
         reference: per attention, in the order of execution, (R, H·W, C) from ReferenceNet; empty without.
-        sees: which of the R each of the N frames sees, None where it sees none.
+        sees: which of the R each of the N frames sees.
         motion: likewise (B, M, C, H, W), features of the preceding frames from ReferenceNet; empty without.
     """
 
@@ -69,7 +70,7 @@ class Conditions:
     region_weights: dict[str, float] = field(default_factory=dict)
     tokens: dict[str, Tensor] = field(default_factory=dict)
     reference: list[Tensor] = field(default_factory=list)
-    sees: tuple[int | None, ...] | None = None
+    sees: tuple[Seeing, ...] | None = None
     motion: list[Tensor] = field(default_factory=list)
 
 
