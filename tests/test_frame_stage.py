@@ -206,8 +206,8 @@ def test_offloaded_networks_take_turns(monkeypatch):
 
 
 def test_deep_features_once_are_exact_and_reused_differ_a_little(result):
-    settings = replace(SETTINGS, inference_steps=4)
-    exact, same, reused = (painted(frame_samples.stage(deep_every=n), 3, settings) for n in (1, 1, 2))
+    settings = [replace(SETTINGS, inference_steps=4, feature_caching=n) for n in (1, 1, 2)]
+    exact, same, reused = (painted(frame_samples.stage(), 3, each) for each in settings)
     assert np.array_equal(exact, same)
     assert 0 < np.abs(reused - exact).mean() < 10
 
