@@ -230,21 +230,21 @@ class UpBlock(Attentions):
         time: Tensor,
         place: Place,
         conditions: Conditions,
-        layers: range | None = None,
+        first: int = 0,
     ) -> tuple[Tensor, list[Tensor]]:
         """→ x, and what the self-attentions read.
 
         Args:
-            kept: for each residual block what comes from the other side, last first.
-            layers: which of the residual blocks to run; all if left out. Twice the resolution follows the last.
+            kept: for each residual block that is to run what comes from the other side, last first.
+            first: the number of the first of them. Twice the resolution follows the last that there is.
         """
-        reads, count = [], len(self.resnets)
-        layers = range(count) if layers is None else layers
-        for j, other in zip(layers, kept, strict=True):
+        reads = []
+        for j, other in enumerate(kept, first):
             x, read = self._attend(j, self.resnets[j](torch.cat([x, other], 1), time), place, conditions)
             reads += read
-        for upsampler in self.upsamplers if layers.stop == count else ():
-            x = upsampler(x)
+        if first + len(kept) == len(self.resnets):
+            for upsampler in self.upsamplers:
+                x = upsampler(x)
         return x, reads
 
 
