@@ -142,8 +142,9 @@ def _frame_networks(folder: Path, dtype: torch.dtype | None = None) -> Diffusion
     from .conversion import load_converted
     from .diffusion_stage import read_networks
 
-    # a converted folder has a configuration for each network
-    return read_networks(folder) if (folder / "config.json").is_file() else load_converted(folder, dtype=dtype)
+    if not (folder / "config.json").is_file():  # a converted folder has a configuration for each network
+        return load_converted(folder, dtype=dtype)
+    return read_networks(folder) if dtype is None else read_networks(folder, dtype)
 
 
 def _frame(folder: Path, others: Components) -> FrameStage:

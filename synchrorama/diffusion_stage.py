@@ -188,8 +188,12 @@ class DiffusionStage:
         return result
 
 
-def read_networks(folder: Path) -> DiffusionNetworks:
+def read_networks(folder: Path, dtype: torch.dtype = torch.float32) -> DiffusionNetworks:
     """The networks of a checkpoint folder: config.json and safetensors.
+
+    Args:
+        folder: where they are.
+        dtype: what their tensors become.
 
     Raises:
         InputError: something of it is missing, damaged, not ours or pickled; the sentence says what.
@@ -205,7 +209,8 @@ def read_networks(folder: Path) -> DiffusionNetworks:
         raise InputError(f"The folder {folder.name} lacks {weights.name}; {again}.")
     try:
         config = DiffusionNetworks.load_config(folder)
-        networks = DiffusionNetworks(config["parts"])
+        with torch.device("meta"):  # all that is random is replaced
+            networks = DiffusionNetworks(config["parts"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         problem = str(error).splitlines()[0][:200]
         raise InputError(f"The config.json of {folder.name} does not describe the networks ({problem}).") from None
@@ -214,7 +219,7 @@ def read_networks(folder: Path) -> DiffusionNetworks:
     except (SafetensorError, OSError, ValueError):
         raise InputError(f"The file {weights.name} in {folder.name} is damaged; {again}.") from None
     try:
-        load_strictly(networks, {name: tensor.float() for name, tensor in tensors.items()})
+        load_strictly(networks, {name: tensor.to(dtype) for name, tensor in tensors.items()})
     except ValueError as error:
         raise InputError(f"{str(error).rstrip('.')}; {again}.") from None
     return networks

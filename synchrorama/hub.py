@@ -54,6 +54,11 @@ class Weights(Protocol):
         """A file beside the subfolders, here; None if there is none. Raises InputError like ``folder``."""
 
 
+def is_commit(revision: str | None) -> bool:
+    """Whether a revision is a commit, which never changes, and not a branch or a tag."""
+    return bool(_COMMIT.fullmatch(revision or ""))
+
+
 def is_repository(name: str) -> bool:
     """Whether this may name a repository: owner/repository, or with @revision behind it."""
     return bool(_REPOSITORY.fullmatch(name))
@@ -97,7 +102,7 @@ class HubRepository:
     Args:
         name: owner/repository.
         revision: a branch, a tag or a commit; the main branch when None.
-        part_of: the profile that names it, if one does: ``download`` fetches that.
+        part_of: the profile that names it, if one does, and the options that choose it: ``download`` takes them.
     """
 
     name: str
@@ -133,7 +138,7 @@ class HubRepository:
     def _ask_for_commit(self) -> str:
         from huggingface_hub import HfApi
 
-        if self.revision is not None and _COMMIT.fullmatch(self.revision):
+        if is_commit(self.revision):
             return self.revision
         api = HfApi()
         try:
@@ -172,7 +177,7 @@ class HubRepository:
     def command(self) -> str:
         """What fetches this."""
         if self.part_of:
-            return f"`python -m synchrorama download {shlex.quote(self.part_of)}`"
+            return f"`python -m synchrorama download {self.part_of}`"
         revision = f" --revision {shlex.quote(self.revision)}" if self.revision else ""
         return f"`python -m synchrorama download {self.name}{revision}`"
 
@@ -224,7 +229,7 @@ class HubRepository:
 
     def has(self, patterns: Sequence[str]) -> bool:
         """Whether ``fetch`` would find everything here already. Asks nobody, so False where that is not known."""
-        if self._commit is None and not _COMMIT.fullmatch(self.revision or ""):
+        if self._commit is None and not is_commit(self.revision):
             return False
         with self._explained(self.name):
             return self._here(patterns) is not None

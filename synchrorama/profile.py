@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,10 +17,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from .arguments import backend_option
 from .components import COMPONENTS, check_backend
 from .converted import converted, is_converted, place_of
 from .errors import InputError
-from .hub import FILES, Folder, HubRepository, Weights, is_repository, within
+from .hub import FILES, Folder, HubRepository, Weights, is_commit, is_repository, within
 from .needs import Needs, needs_of
 from .profile_file import Entry, ProfileFile, read_profile
 from .settings import GenerationSettings
@@ -198,16 +200,24 @@ class Profile:
             full = find_profile(FULL)
             for entry in full.file.components.get(component, ()):
                 if entry.backend == backend and entry.repository:
-                    return full.part_of(component, entry)
+                    return self.part_of(component, entry)
         return self.part_of(component, Entry(backend))
 
     def part_of(self, component: str, entry: Entry) -> Part:
         """A component as it would be with one of the profile's entries."""
         repository = None
         if entry.repository:
-            key = entry.repository, entry.revision
-            repository = self._repositories.setdefault(key, HubRepository(*key, part_of=self.name))
+            key = entry.repository, entry.revision, *self._download_words(component, entry)
+            repository = self._repositories.setdefault(key, HubRepository(*key[:2], part_of=shlex.join(key[2:])))
         return Part(component, entry, self.checkpoint, repository)
+
+    def _download_words(self, component: str, entry: Entry) -> list[str]:
+        """What follows ``download`` in the command that fetches this entry."""
+        words = [self.name]
+        if self.backends.get(component) == entry.backend and is_commit(entry.revision):  # others share their commit
+            words += [backend_option(component), entry.backend]
+            words += ["--accept-non-commercial"] if entry.commercial_use is False else []
+        return words
 
     def backend(self, component: str) -> str:
         return self.parts[component].entry.backend

@@ -128,7 +128,8 @@ def test_options_reach_the_settings(monkeypatch):
             "--emotion-mode keyframes --emotion sad --valence -0.5 --arousal 0.25 --emotion-strength 1.5 "
             "--text-weight 0 --voice-weight 0.5 --valence-arousal-weight 0.25 --photo-weight 1 "
             "--transcript hello --description nods --keyframes '0 sad; 1 happy 2' "
-            "--inference-steps 4 --guidance-scale 2.5 --diffusion-strength 0.75 --sampler unipc --mark none"
+            "--inference-steps 4 --guidance-scale 2.5 --diffusion-strength 0.75 --sampler unipc "
+            "--feature-caching 2 --mark none"
         )
     )
     assert seen == {
@@ -139,6 +140,7 @@ def test_options_reach_the_settings(monkeypatch):
         "text_weight": 0, "voice_weight": 0.5, "valence_arousal_weight": 0.25, "photo_weight": 1,
         "transcript": "hello", "description": "nods",
         "inference_steps": 4, "guidance_scale": 2.5, "diffusion_strength": 0.75, "sampler": "unipc",
+        "feature_caching": 2,
         "keyframes": '[{"time": 0.0, "emotion": "sad", "strength": 1.0}, '
         '{"time": 1.0, "emotion": "happy", "strength": 2.0}]',
     }  # fmt: skip
