@@ -7,14 +7,21 @@ import hashlib
 import json
 import re
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import pytest
+from huggingface_hub import constants
+
+from synchrorama import InputError
+
 NAME = "someone/talking"
 TOKEN = "hf_thisIsSecret"  # the one that the server accepts
 Files = dict[str, bytes]
+ONE_SENTENCE = re.compile(r"[^\n]+[.]")
 
 
 def files_of(folder: Path) -> Files:
@@ -24,6 +31,17 @@ def files_of(folder: Path) -> Files:
 def oid(content: bytes) -> str:
     """How git names a file with this content."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def sentence(action: Callable[[], object]) -> str:
+    """What the InputError says that is raised; one sentence without secrets and places of this machine."""
+    with pytest.raises(InputError) as caught:
+        action()
+    said = str(caught.value)
+    assert ONE_SENTENCE.fullmatch(said), said
+    assert TOKEN not in said and "Traceback" not in said and str(constants.HF_HUB_CACHE) not in said
+    assert caught.value.__context__ is None or caught.value.__suppress_context__
+    return said
 
 
 @dataclass

@@ -12,17 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import REPOSITORY
-from hub_server import NAME, TOKEN, files_of
+from hub_server import NAME, TOKEN, files_of, sentence
 from huggingface_hub import constants, file_download
 
-from synchrorama import InputError, SynchroRaMaPipeline
+from synchrorama import SynchroRaMaPipeline
 from synchrorama.__main__ import main
 from synchrorama.hub import FOLDERS, HubRepository, within
 from synchrorama.profile import Profile, find_profile
 
 MINI = REPOSITORY / "checkpoints" / "mini"
 EVERYTHING = [pattern for name in FOLDERS for pattern in within(name)]
-ONE_SENTENCE = re.compile(r"[^\n]+[.]")
 
 
 @pytest.fixture
@@ -38,17 +37,6 @@ def changed(**contents: bytes) -> dict[str, bytes]:
 
 def without(folder: str) -> dict[str, bytes]:
     return {name: data for name, data in files_of(MINI).items() if not name.startswith(f"{folder}/")}
-
-
-def sentence(action) -> str:
-    """What the InputError says that is raised; one sentence without secrets and places of the server."""
-    with pytest.raises(InputError) as caught:
-        action()
-    said = str(caught.value)
-    assert ONE_SENTENCE.fullmatch(said), said
-    assert TOKEN not in said and "Traceback" not in said and str(constants.HF_HUB_CACHE) not in said
-    assert caught.value.__context__ is None or caught.value.__suppress_context__
-    return said
 
 
 def load(component: str = "motion_space", revision: str | None = None):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import REPOSITORY
-from hub_server import NAME, TOKEN, files_of
+from hub_server import NAME, ONE_SENTENCE, TOKEN, files_of
 from tiny_profile import HALLO, SENTIMENT, SMOLVLM, SOUND, VAE, VOICE, WHISPER, revision
 
 from synchrorama import SynchroRaMaPipeline
@@ -22,7 +21,6 @@ from synchrorama.hub import FOLDERS, HubRepository
 from synchrorama.profile import find_profile
 
 MINI = REPOSITORY / "checkpoints" / "mini"
-ONE_SENTENCE = re.compile(r"[^\n]+[.]")
 
 
 # ------------------------------------------------------------------------------------------ download

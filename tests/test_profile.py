@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 import tiny_profile
 import torch
 from conftest import REPOSITORY, write_wav
-from hub_server import NAME, TOKEN, files_of
+from hub_server import NAME, TOKEN, files_of, sentence
 from huggingface_hub import constants
 from tiny_profile import AUDEERING, CLIP, HALLO, SAYS, SENTIMENT, SMOLVLM, SOUND, VAE, VOICE, WHISPER, revision
 
@@ -25,7 +24,6 @@ from synchrorama.conversion import CARD
 from synchrorama.profile import find_profile
 
 MINI = REPOSITORY / "checkpoints" / "mini"
-ONE_SENTENCE = re.compile(r"[^\n]+[.]")
 
 
 @pytest.fixture
@@ -37,16 +35,6 @@ def no_waiting(monkeypatch):
 @pytest.fixture
 def recording(pipeline, speech_path):
     return pipeline.look(None, speech_path).recording
-
-
-def sentence(action) -> str:
-    """What the InputError says that is raised; one sentence without secrets and places of the server."""
-    with pytest.raises(InputError) as caught:
-        action()
-    said = str(caught.value)
-    assert ONE_SENTENCE.fullmatch(said), said
-    assert TOKEN not in said and "Traceback" not in said and str(constants.HF_HUB_CACHE) not in said
-    return said
 
 
 def full(**options) -> SynchroRaMaPipeline:
