@@ -20,7 +20,7 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
 from torch import Tensor
 
-from synchrorama.audio import MEL_BANDS, SOUND_COLUMNS, sound_around
+from synchrorama.audio import MEL_BANDS, SOUND_COLUMNS, log_mel, sound_around
 from synchrorama.diffusion import DiffusionNetworks
 from synchrorama.diffusion.checkpoint import load_strictly
 from synchrorama.diffusion.denoiser import ClipConditions, Denoiser
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 CLIP_FRAMES, OVERLAP = 8, 1
 SHARED_NOISE = 0.7
+_NEEDS_LESS = "set Diffusion strength to 0, or take the framing crop"
 _PALE = 0.25  # mean distance of the largest from the smallest of red, green and blue, which reach from -1 to 1
 _FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 1.0}
 SAMPLERS: dict[str, Callable[[], Any]] = {
@@ -53,23 +54,19 @@ class Told:
     """What the networks are told about a video of T frames besides its pictures.
 
     Attributes:
-        mel: (4T, 80) log-mel, or None for a silent video.
+        samples: (n,) float32 mono at 16 kHz, the recording, which may be longer; None for a silent video.
         emotion: (T, 24), Z_emo.
-        text: (T, 32), C_t.
+        text: (T, 32), C_t of the small text encoder.
+        description: the scene description, for a stage with a text encoder of its own; None where there is none.
     """
 
-    mel: np.ndarray | None
+    samples: np.ndarray | None
     emotion: np.ndarray
     text: np.ndarray
+    description: str | None = None
 
     def __len__(self) -> int:
         return len(self.emotion)
-
-    def sound(self, frames: range) -> np.ndarray:
-        """(len(frames), 20, 80)."""
-        if self.mel is None:
-            return np.zeros((len(frames), SOUND_COLUMNS, MEL_BANDS), np.float32)
-        return sound_around(self.mel, frames)
 
 
 class DiffusionStage:
@@ -117,7 +114,8 @@ class DiffusionStage:
         noises = make_noise((3, 1, cells, cells), torch.Generator().manual_seed(settings.seed or 0), SHARED_NOISE)
         reference = _pictures([_region(photo)[1]])
         colour = _colourfulness(reference)
-        with _explained(), torch.inference_mode():
+        mel = None if told.samples is None else log_mel(told.samples)
+        with explained(_NEEDS_LESS), torch.inference_mode():
             features = self._denoiser.features(reference)
 
         def clips() -> Iterator[tuple[range, Tensor]]:
@@ -136,7 +134,7 @@ class DiffusionStage:
                 clip = ClipConditions(
                     motion=motion,
                     mouth=mouth,
-                    sound=torch.from_numpy(told.sound(span)).float()[None],
+                    sound=torch.from_numpy(_sound(mel, span))[None],
                     emotion=torch.from_numpy(told.emotion[span.start : span.stop])[None],
                     text=torch.from_numpy(told.text[span.start : span.stop])[None],
                 )
@@ -168,7 +166,7 @@ class DiffusionStage:
             if after_step is not None:
                 after_step(done, steps, lambda: _seen(self.codec.preview(latents[0].transpose(0, 1), clip.motion[0])))
 
-        with _explained(), torch.inference_mode():
+        with explained(_NEEDS_LESS), torch.inference_mode():
             conditions = {told: self._denoiser.conditions(clip, features, told) for told in passes}
             latents = sampler(lambda x, t: guided(predict, x, t, passes), noise, motion, watch)[0]
         # Zeros are the motion frame, so a share of the latents is a share of the way. To start from the noised motion
@@ -179,7 +177,7 @@ class DiffusionStage:
         """The motion frame with the gains of its region; pixels stay its own where there is none."""
         if not latents.any():
             return image
-        with _explained():
+        with explained(_NEEDS_LESS):
             gain, part = place.spread(self.codec.gain(torch.from_numpy(latents)).numpy(), image.shape)
             result = image.copy()
             lift = 127.5 * (self.codec.LIFT - 1)
@@ -220,8 +218,8 @@ def read_networks(folder: Path) -> DiffusionNetworks:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
-    """Too little memory, in words for the user; what was taken is free again by then."""
+def explained(remedy: str) -> Iterator[None]:
+    """Too little memory, in words for the user with what to do about it; what was taken is free again by then."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -229,9 +227,14 @@ def _explained() -> Iterator[None]:
             raise
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        raise InputError(
-            "There is not enough memory to paint the frames; set Diffusion strength to 0, or take the framing crop."
-        ) from None
+        raise InputError(f"There is not enough memory to paint the frames; {remedy}.") from None
+
+
+def _sound(mel: np.ndarray | None, frames: range) -> np.ndarray:
+    """(4T, 80) log-mel → (len(frames), 20, 80) float32; zeros mean that nothing is told of the sound."""
+    if mel is None:
+        return np.zeros((len(frames), SOUND_COLUMNS, MEL_BANDS), np.float32)
+    return sound_around(mel, frames)
 
 
 def _region(frame: MotionFrame) -> tuple[FaceRegion, np.ndarray]:

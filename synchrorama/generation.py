@@ -7,7 +7,7 @@ import tempfile
 import time
 import wave
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -166,7 +166,8 @@ class Result:
         else:
             photo = self.renderer.photo_frame
             pictures = self.diffusion(rendered, photo, self._told(), self.settings, self._between_steps)
-        yield from map(self._framed, pictures)
+        with closing(pictures):  # it may work ahead in a thread of its own
+            yield from map(self._framed, pictures)
         self.work.report("Rendering", len(self), len(self))
 
     def _rendered(self, indices: range) -> Iterator[MotionFrame]:
@@ -179,11 +180,11 @@ class Result:
 
     def _told(self) -> Told:
         """What the diffusion stage is told besides pictures."""
-        from .audio import log_mel
         from .diffusion_stage import Told
 
-        mel = None if self.audio is None else log_mel(self.audio.samples)
-        return Told(mel, self.emotion.embedding[: len(self)], self.scene.over_time(len(self)))
+        samples = None if self.audio is None else self.audio.samples
+        text = self.scene.over_time(len(self))
+        return Told(samples, self.emotion.embedding[: len(self)], text, self.settings.description)
 
     def _between_steps(self, done: int, steps: int, look: Callable[[], np.ndarray]) -> None:
         """Diffusion can be watched, and stopped, after every step."""

@@ -84,7 +84,7 @@ def frame() -> MotionFrame:
     rows, columns = np.mgrid[0:512, 0:512]
     image = np.dstack([columns // 2, rows // 2, np.full((512, 512), 90)]).astype(np.uint8)
     mouth = np.array([[240, 330], [272, 330], [272, 346], [240, 346]], np.float32)
-    return MotionFrame(image, mouth, np.array([256.0, 320.0]), 16.0)
+    return MotionFrame(image, mouth, np.array([256.0, 320.0]), 16.0, np.zeros((468, 2)))
 
 
 def test_region_is_centred_on_the_lower_face_and_spans_thirteen_centimetres(frame: MotionFrame) -> None:
@@ -104,7 +104,7 @@ def test_region_measures_the_open_mouth(frame: MotionFrame) -> None:
 
 @pytest.mark.parametrize("lower_face", [(256, 320), (30, 500), (-400, 320)], ids=["inside", "corner", "outside"])
 def test_field_lands_where_it_was_cut(frame: MotionFrame, lower_face: tuple[int, int]) -> None:
-    moved = MotionFrame(frame.image, frame.mouth, np.array(lower_face, float), 16.0)
+    moved = MotionFrame(frame.image, frame.mouth, np.array(lower_face, float), 16.0, frame.landmarks)
     region = FaceRegion.of(moved, 128)
     cells = region.cut(frame.image).reshape(32, 4, 32, 4, 3).mean((1, 3)).astype(np.float32)
     spread, part = region.spread(cells, frame.image.shape)

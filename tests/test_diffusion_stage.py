@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from synchrorama import Cancelled, GenerationSettings, InputError
-from synchrorama.audio import SOUND_COLUMNS, log_mel, sound_around
+from synchrorama.audio import log_mel, sound_around
 from synchrorama.diffusion.denoiser import ClipConditions, Denoiser
 from synchrorama.diffusion.region import REGION_SIZE, FaceRegion, painted
 from synchrorama.diffusion.sampling import AUDIO, FULL, WITHOUT, guidance_passes, guided
@@ -167,7 +167,8 @@ def test_swapping_the_reference_changes_the_mouth(stage, clip, shown):
     reference, given = clip
     other = find_portrait(read_photo(ASSETS / "painted_kofi.jpg"))
     other = FaceRegion.of(
-        MotionFrame(other.crop, shown[0].mouth, shown[0].lower_face, shown[0].pixels_per_cm), REGION_SIZE
+        MotionFrame(other.crop, shown[0].mouth, shown[0].lower_face, shown[0].pixels_per_cm, other.landmarks[:, :2]),
+        REGION_SIZE,
     ).cut(other.crop)
     other = torch.from_numpy(other).movedim(-1, 0)[None] / 127.5 - 1
     change = latents_of(stage, other, given) - latents_of(stage, reference, given)
@@ -374,8 +375,3 @@ def test_a_config_of_other_widths_names_the_tensors(copy):
     (copy / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match="another shape for audio_projection"):
         read_networks(copy)
-
-
-def test_silence_is_zeros_of_the_right_shape():
-    told = Told(None, np.zeros((10, 24), np.float32), np.zeros((10, 32), np.float32))
-    assert len(told) == 10 and told.sound(range(2, 5)).shape == (3, SOUND_COLUMNS, 80)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import groupby
 
 import torch
 from diffusers.models.attention import FeedForward
@@ -46,14 +47,19 @@ class SpatialTransformer(nn.Module):
         self.proj_out = nn.Conv2d(channels, channels, 1)
 
     def forward(
-        self, x: Tensor, tokens: Tensor | None = None, reference: Tensor | None = None, sees: Tensor | None = None
+        self,
+        x: Tensor,
+        tokens: Tensor | None = None,
+        reference: Tensor | None = None,
+        sees: Sequence[int | None] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """
         Args:
             x: (N, C, H, W).
             tokens: (N, n, token_width) image tokens.
-            reference: (N, H·W, C) what ReferenceNet wrote here.
-            sees: (N,) bool, which of the frames see the reference; None is all.
+            reference: (R, H·W, C) what ReferenceNet wrote here.
+            sees: which of the references each of the N frames sees, or None where it sees none; left out, each frame
+                has one of its own.
 
         Returns:
             (N, C, H, W), and (N, H·W, C) what the self-attention read: this is what ReferenceNet writes.
@@ -76,7 +82,7 @@ class _SpatialBlock(nn.Module):
         self.ff = FeedForward(channels)
 
     def forward(
-        self, hidden: Tensor, tokens: Tensor | None, reference: Tensor | None, sees: Tensor | None
+        self, hidden: Tensor, tokens: Tensor | None, reference: Tensor | None, sees: Sequence[int | None] | None
     ) -> tuple[Tensor, Tensor]:
         read = self.norm1(hidden)
         hidden = hidden + self._self_attention(read, reference, sees)
@@ -84,16 +90,18 @@ class _SpatialBlock(nn.Module):
             hidden = hidden + self.attn2(self.norm2(hidden), encoder_hidden_states=tokens)
         return hidden + self.ff(self.norm3(hidden)), read
 
-    def _self_attention(self, read: Tensor, reference: Tensor | None, sees: Tensor | None) -> Tensor:
-        if reference is None or (sees is not None and not sees.any()):
+    def _self_attention(self, read: Tensor, reference: Tensor | None, sees: Sequence[int | None] | None) -> Tensor:
+        if reference is None:
             return self.attn1(read)
-        if sees is None or sees.all():
-            return self.attn1(read, encoder_hidden_states=torch.cat([read, reference.to(read.dtype)], 1))
-        attended = torch.empty_like(read)
-        attended[~sees] = self.attn1(read[~sees])
-        both = torch.cat([read[sees], reference[sees].to(read.dtype)], 1)
-        attended[sees] = self.attn1(read[sees], encoder_hidden_states=both)
-        return attended
+        attended, start = [], 0
+        # Neighbours that see, or do not, go together. Asking a tensor on a GPU instead would wait for the GPU.
+        for blind, run in groupby(range(len(read)) if sees is None else sees, lambda row: row is None):
+            rows = list(run)
+            part = read[start : start + len(rows)]
+            start += len(rows)
+            both = None if blind else torch.cat([part, reference[rows].to(part.dtype)], 1)
+            attended.append(self.attn1(part, encoder_hidden_states=both))
+        return attended[0] if len(attended) == 1 else torch.cat(attended)
 
 
 class AudioTransformer(nn.Module):

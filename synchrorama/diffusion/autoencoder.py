@@ -7,11 +7,14 @@ wraps Stable Diffusion's autoencoder, whose latents are the picture.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
 
 
 class Codec(Protocol):
@@ -78,27 +81,30 @@ _LATENT_COLOURS = (
 
 
 class KLAutoencoder:
-    """diffusers' ``AutoencoderKL``; the motion frame plays no part in it.
+    """diffusers' ``AutoencoderKL``; the motion frame plays no part in it. All results are float32.
 
     Args:
         autoencoder: such as sd-vae-ft-mse.
+        at_once: how many pictures it takes together; decoding needs more memory than anything else.
     """
 
-    def __init__(self, autoencoder: object) -> None:
-        self.autoencoder = autoencoder
+    def __init__(self, autoencoder: AutoencoderKL, at_once: int = 1) -> None:
+        self.autoencoder, self._at_once = autoencoder, at_once
+        self.pixels = 2 ** (len(autoencoder.config.block_out_channels) - 1)
+        """Of a picture's side for each of its latents' side."""
 
-    def encode(self, pictures: Tensor, motion: Tensor) -> Tensor:
+    def encode(self, pictures: Tensor, motion: Tensor | None = None) -> Tensor:
         return self.encode_reference(pictures)
 
-    def decode(self, latents: Tensor, motion: Tensor) -> Tensor:
-        # One frame at a time: decoding takes far more memory than anything else.
-        pictures = [self.autoencoder.decode(each[None]).sample for each in latents / self._scale]
-        return torch.cat(pictures).clamp(-1, 1)
+    def decode(self, latents: Tensor, motion: Tensor | None = None) -> Tensor:
+        parts = (latents / self._scale).to(self.autoencoder.dtype).split(self._at_once)
+        return torch.cat([self.autoencoder.decode(part).sample.float() for part in parts]).clamp(-1, 1)
 
     def encode_reference(self, photo: Tensor) -> Tensor:
-        return self.autoencoder.encode(photo).latent_dist.mode() * self._scale
+        parts = photo.to(self.autoencoder.dtype).split(self._at_once)
+        return torch.cat([self.autoencoder.encode(part).latent_dist.mode().float() for part in parts]) * self._scale
 
-    def preview(self, latents: Tensor, motion: Tensor) -> Tensor:
+    def preview(self, latents: Tensor, motion: Tensor | None = None) -> Tensor:
         return torch.einsum("lc,nlhw->nchw", latents.new_tensor(_LATENT_COLOURS), latents).clamp(-1, 1)
 
     @property

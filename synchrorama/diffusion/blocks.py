@@ -57,8 +57,8 @@ class Conditions:
         masks: region → per level, coarser by two each, (N, H·W).
         region_weights: region → factor on what is heard there.
         tokens: condition (emotion, text) → (N, n, width).
-        reference: per attention, in the order of execution, (N, H·W, C) from ReferenceNet; empty without.
-        sees_reference: (N,) bool.
+        reference: per attention, in the order of execution, (R, H·W, C) from ReferenceNet; empty without.
+        sees: which of the R each of the N frames sees, None where it sees none.
         motion: likewise (B, M, C, H, W), features of the preceding frames from ReferenceNet; empty without.
     """
 
@@ -69,7 +69,7 @@ class Conditions:
     region_weights: dict[str, float] = field(default_factory=dict)
     tokens: dict[str, Tensor] = field(default_factory=dict)
     reference: list[Tensor] = field(default_factory=list)
-    sees_reference: Tensor | None = None
+    sees: tuple[int | None, ...] | None = None
     motion: list[Tensor] = field(default_factory=list)
 
 
@@ -126,7 +126,7 @@ class Attentions(nn.Module):
             return x, []
         i = place.first_attention + j
         reference = conditions.reference[i] if conditions.reference else None
-        x, read = self.attentions[j](x, conditions.image, reference, conditions.sees_reference)
+        x, read = self.attentions[j](x, conditions.image, reference, conditions.sees)
         if conditions.audio is not None:
             masks = {region: levels[place.level] for region, levels in conditions.masks.items()}
             x = self.audio_modules[j](x, conditions.audio, masks, conditions.region_weights)
@@ -223,14 +223,26 @@ class UpBlock(Attentions):
         self.upsamplers = nn.ModuleList([Upsample2D(channels, use_conv=True)] if doubles else [])
 
     def forward(
-        self, x: Tensor, kept: list[Tensor], time: Tensor, place: Place, conditions: Conditions
+        self,
+        x: Tensor,
+        kept: list[Tensor],
+        time: Tensor,
+        place: Place,
+        conditions: Conditions,
+        layers: range | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
-        """``kept`` is what comes from the other side, last first. → x, and what the self-attentions read."""
-        reads = []
-        for j, (resnet, other) in enumerate(zip(self.resnets, kept, strict=True)):
-            x, read = self._attend(j, resnet(torch.cat([x, other], 1), time), place, conditions)
+        """→ x, and what the self-attentions read.
+
+        Args:
+            kept: for each residual block what comes from the other side, last first.
+            layers: which of the residual blocks to run; all if left out. Twice the resolution follows the last.
+        """
+        reads, count = [], len(self.resnets)
+        layers = range(count) if layers is None else layers
+        for j, other in zip(layers, kept, strict=True):
+            x, read = self._attend(j, self.resnets[j](torch.cat([x, other], 1), time), place, conditions)
             reads += read
-        for upsampler in self.upsamplers:
+        for upsampler in self.upsamplers if layers.stop == count else ():
             x = upsampler(x)
         return x, reads
 

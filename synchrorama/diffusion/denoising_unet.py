@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import register_to_config
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 
 from synchrorama.diffusion.blocks import AttentionConfig, Conditions
 from synchrorama.diffusion.reference_net import ReferenceFeatures
-from synchrorama.diffusion.unet import UNetTrunk
+from synchrorama.diffusion.unet import DeepFeatures, UNetTrunk
 
 FACE_REGIONS = ("full", "face", "lip")
 
@@ -54,26 +56,29 @@ class DenoisingUNet(UNetTrunk):
         timestep: Tensor,
         *,
         features: ReferenceFeatures | None = None,
-        sees_reference: Tensor | None = None,
+        sees_reference: Sequence[bool] | None = None,
         image_tokens: Tensor | None = None,
         audio_tokens: Tensor | None = None,
         masks: dict[str, list[Tensor]] | None = None,
         region_weights: dict[str, float] | None = None,
         tokens: dict[str, Tensor] | None = None,
         guide: Tensor | None = None,
+        deep: DeepFeatures | None = None,
     ) -> Tensor:
         """
         Args:
             latents: (B, C, F, H, W).
             timestep: () or (B·F,).
             features: of ReferenceNet, for the B clips.
-            sees_reference: (B,) bool: False denoises a clip without the reference, as guidance needs; None is all.
+            sees_reference: of each of the B clips: False denoises it without the reference, as guidance needs; None is
+                True for all.
             image_tokens: (B, n, image_width).
             audio_tokens: (B, F, n, audio_width).
             masks: region → per level (B, F, H·W) in [0, 1] (see ``region_masks``).
             region_weights: region → factor on what is heard there; 1 where missing.
             tokens: condition → (B, F, n, width).
             guide: (B, block_out_channels[0], F, H, W), a map added after the first convolution.
+            deep: saves most of the work at some of the steps of a clip; the same object at each of them.
 
         Returns:
             (B, out_channels, F, H, W).
@@ -90,17 +95,14 @@ class DenoisingUNet(UNetTrunk):
             masks={region: [mask.flatten(0, 1) for mask in levels] for region, levels in (masks or {}).items()},
             region_weights=region_weights or {},
             tokens={name: each.flatten(0, 1) for name, each in (tokens or {}).items()},
-            sees_reference=per_frame(sees_reference),
         )
         if features is not None:
-            conditions.reference = [
-                each if len(each) == batch * frames else per_frame(each) for each in features.reference
-            ]
-            conditions.motion = features.motion
+            conditions.reference, conditions.motion = features.reference, features.motion
+            conditions.sees = features.seen(batch, frames, sees_reference)
         x = self.conv_in(_by_frame(latents))
         if guide is not None:
             x = x + _by_frame(guide)
-        x, _ = self._run(x, timestep, conditions)
+        x, _ = self._run(x, timestep, conditions, deep)
         x = self.conv_out(F.silu(self.conv_norm_out(x)))
         return x.unflatten(0, (batch, frames)).transpose(1, 2)
 

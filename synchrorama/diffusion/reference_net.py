@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,12 +18,26 @@ class ReferenceFeatures:
     """What ReferenceNet wrote, once per clip; one entry per self-attention in the order of execution.
 
     Attributes:
-        reference: each (B, H·W, C), of the reference image; or (B·F, H·W, C) where it differs between frames.
+        reference: each (R, H·W, C), of the reference image: one for each of the B clips, or for each of their B·F
+            frames, or any number of them with ``rows``.
         motion: each (B, M, C, H, W), of the frames that precede the clip; empty without any.
+        rows: for each of the B·F frames which of the R it sees.
     """
 
     reference: list[Tensor]
     motion: list[Tensor]
+    rows: Sequence[int] | None = None
+
+    def seen(self, batch: int, frames: int, sees_reference: Sequence[bool] | None = None) -> tuple[int | None, ...]:
+        """For each of ``batch`` clips' frames which of the R it sees; None in clips for which that is False."""
+        rows = self.rows
+        if rows is None:
+            each = 1 if len(self.reference[0]) == batch * frames else frames
+            rows = [frame // each for frame in range(batch * frames)]
+        if sees_reference is None:
+            return tuple(rows)
+        sees = [bool(each) for each in sees_reference]
+        return tuple(row if sees[frame // frames] else None for frame, row in enumerate(rows))
 
 
 class ReferenceNet(UNetTrunk):
@@ -77,11 +92,11 @@ class ReferenceNet(UNetTrunk):
             return ReferenceFeatures(reads, [])
         return ReferenceFeatures(
             [read[:batch] for read in reads],
-            [_as_maps(read[batch:], height, width).unflatten(0, (batch, -1)) for read in reads],
+            [as_maps(read[batch:], height, width).unflatten(0, (batch, -1)) for read in reads],
         )
 
 
-def _as_maps(read: Tensor, height: int, width: int) -> Tensor:
+def as_maps(read: Tensor, height: int, width: int) -> Tensor:
     """(N, h·w, C) → (N, C, h, w), where h : w is as height : width."""
     shrink = round((height * width / read.shape[1]) ** 0.5)
     return read.transpose(1, 2).unflatten(2, (height // shrink, width // shrink))

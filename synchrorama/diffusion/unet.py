@@ -12,6 +12,31 @@ from torch import Tensor, nn
 from synchrorama.diffusion.blocks import AttentionConfig, Conditions, DownBlock, MidBlock, Place, UpBlock
 
 
+class DeepFeatures:
+    """What all but the last layer of a UNet say changes little from one step of denoising to the next, so it may be
+    computed at every n-th step only (DeepCache, Ma et al. 2023, arXiv 2312.00858).
+
+    One object serves one clip, and the calls of its passes that are made together.
+
+    Args:
+        every: n; at 1 all is computed at each step.
+    """
+
+    def __init__(self, every: int) -> None:
+        self._every, self._calls = every, 0
+        self._kept: tuple[Tensor, Place] | None = None
+
+    def take(self) -> tuple[Tensor, Place] | None:
+        """At the next step: the features to go on with and the place of the block that does; None to make new ones."""
+        fresh = self._calls % self._every == 0
+        self._calls += 1
+        return None if fresh else self._kept
+
+    def keep(self, features: Tensor, place: Place) -> None:
+        if self._every > 1:
+            self._kept = features, place
+
+
 class UNetTrunk(ModelMixin, ConfigMixin):
     """Everything between the first and the last convolution.
 
@@ -52,9 +77,19 @@ class UNetTrunk(ModelMixin, ConfigMixin):
             )  # fmt: skip
             before = widths[i]
 
-    def _run(self, x: Tensor, timestep: Tensor, conditions: Conditions) -> tuple[Tensor, list[Tensor]]:
-        """(N, C, H, W) after the first convolution → the same before the last one, and what self-attentions read."""
+    def _run(
+        self, x: Tensor, timestep: Tensor, conditions: Conditions, deep: DeepFeatures | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """(N, C, H, W) after the first convolution → the same before the last one, and what self-attentions read.
+
+        Where ``deep`` has features of an earlier step, only the last residual block and its attentions are run.
+        """
         time = self.time_embedding(self.time_proj(timestep.reshape(-1).expand(len(x))).to(x.dtype))
+        top = self.up_blocks[-1]
+        last_layer = range(len(top.resnets) - 1, len(top.resnets))
+        if deep is not None and (found := deep.take()) is not None:
+            features, place = found
+            return self._call(top, features, [x], time, place, conditions, last_layer)
         last = len(self.down_blocks) - 1
         kept, reads = [x], []
         for level, block in enumerate(self.down_blocks):
@@ -64,9 +99,15 @@ class UNetTrunk(ModelMixin, ConfigMixin):
         x, read = self._call(self.mid_block, x, time, Place(last, len(reads)), conditions)
         reads += read
         for i, block in enumerate(self.up_blocks):
-            count = len(block.resnets)
-            kept, mine = kept[:-count], kept[-count:]
-            x, read = self._call(block, x, mine[::-1], time, Place(last - i, len(reads)), conditions)
+            place, layers = Place(last - i, len(reads)), range(len(block.resnets))
+            if deep is not None and block is top:
+                layers = layers[:-1]
+            kept, mine = kept[: len(kept) - len(layers)], kept[len(kept) - len(layers) :]
+            x, read = self._call(block, x, mine[::-1], time, place, conditions, layers)
+            reads += read
+        if deep is not None:
+            deep.keep(x, place)
+            x, read = self._call(top, x, kept, time, place, conditions, last_layer)
             reads += read
         return x, reads
 

@@ -45,12 +45,14 @@ class MotionFrame:
         mouth: (M, 2) float32, the pixels around the opening between the lips, in order.
         lower_face: (2,) pixel x, y of the middle of the lower face as the head pose alone puts it.
         pixels_per_cm: size of the head in the picture.
+        landmarks: (468, 2) pixels of the face mesh; of the photo itself (478, 2), the irises included.
     """
 
     image: np.ndarray
     mouth: np.ndarray
     lower_face: np.ndarray
     pixels_per_cm: float
+    landmarks: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class MotionFrameRenderer:
         self.photo_frame = MotionFrame(
             photo, source[self._mesh.mouth, :2].astype(np.float32), *self._whereabouts(
                 self._scale, self._rotation, self._translation
-            )
+            ), landmarks[:, :2],
         )  # fmt: skip
         """The photo itself as a frame."""
         loops = self._mesh.eyes
@@ -309,7 +311,7 @@ class MotionFrameRenderer:
         self._mouth.draw(
             frame, mouth, posed.shape, posed.blendshapes, posed.opening, scale, turn, place, self._landmarks
         )
-        return MotionFrame(frame, mouth, *self._whereabouts(scale, turn, place))
+        return MotionFrame(frame, mouth, *self._whereabouts(scale, turn, place), coarse[:, :2])
 
     def _whereabouts(self, scale: float, rotation: np.ndarray, translation: np.ndarray) -> tuple[np.ndarray, float]:
         """The pixel in the middle of the lower face, and pixels per cm of a face of standard size."""
@@ -358,4 +360,3 @@ def _double_resolution(picture: np.ndarray) -> np.ndarray:
         double[tuple(odd)] = np.delete(between, -1, axis=axis)
         picture = double
     return picture
-
