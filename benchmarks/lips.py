@@ -99,7 +99,7 @@ class Benchmark:
         self.options = options
         self.pipeline = SynchroRaMaPipeline.from_pretrained(options.checkpoint)
         self.space = self.pipeline.motion_space
-        self.net = load_sync_net(self.pipeline.weights.folder("sync_net").parent)
+        self.net = load_sync_net(self.pipeline.profile.checkpoint.folder("sync_net").parent)
         self.lines: list[Line] = []
         self.generated: list[Face] = []  # the clean videos of "closures", for "face"
 

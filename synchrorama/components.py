@@ -21,10 +21,12 @@ from .content_cache import ContentCache, content_key
 from .errors import InputError
 
 if TYPE_CHECKING:
+    import torch
     from diffusers import AutoencoderKL
 
     from .a2m import A2M
     from .blendshapes import MotionSpace
+    from .diffusion import DiffusionNetworks
     from .diffusion_stage import DiffusionStage
     from .emotion.speech import SpeechEmotion, VoiceReading
     from .frame_stage import FrameStage
@@ -130,9 +132,16 @@ def _autoencoder(folder: Path, _others: Components) -> AutoencoderKL:
         ) from error
 
 
-def _frame(folder: Path, others: Components) -> FrameStage:
+def _frame_networks(folder: Path, dtype: torch.dtype | None = None) -> DiffusionNetworks:
+    """Networks of full size, from a folder as training or as a conversion leaves it."""
     from .conversion import load_converted
     from .diffusion_stage import read_networks
+
+    # a converted folder has a configuration for each network
+    return read_networks(folder) if (folder / "config.json").is_file() else load_converted(folder, dtype=dtype)
+
+
+def _frame(folder: Path, others: Components) -> FrameStage:
     from .frame_stage import FrameStage
 
     for name in ("autoencoder", "audio_features"):
@@ -140,10 +149,8 @@ def _frame(folder: Path, others: Components) -> FrameStage:
             raise InputError(
                 f"The diffusion backend frame needs the component {name}; name its backend in the profile."
             )
-    is_ours = (folder / "config.json").is_file()  # a converted folder has one for each network
-    networks = read_networks(folder) if is_ours else load_converted(folder, dtype=others.placement.dtype)
     return FrameStage(
-        networks,
+        _frame_networks(folder, others.placement.dtype),
         others.autoencoder,
         others.audio_features,
         others.face_embedding,
@@ -312,6 +319,13 @@ class Components:
         from .placement import Placement
 
         return self._once("placement", lambda: self._placement or Placement.for_this_machine())
+
+    def check(self, name: str) -> None:
+        """Raises what loading a component raises, without loading those that it works with."""
+        if self.profile.backend(name) == "frame":
+            _frame_networks(self.profile.folder(name))
+        else:
+            getattr(self, name)
 
     def own_voice(self, folder: Path) -> OwnVoice:
         """Our network that hears voices, once for the components that use the same."""

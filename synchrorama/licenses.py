@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 from .arguments import ArgumentParser
 from .components import COMPONENTS, Backend
-from .hub import Weights
+from .hub import Folder, Weights
 from .profile import Part, Profile, find_profile
 
 NOT_STATED = "not stated"
@@ -61,7 +61,8 @@ def _of_part(profile: Profile, part: Part, *, used: bool) -> Licence:
     backend = component.backends[entry.backend]
     source, license, commercial_use, note = entry.repository, entry.license, entry.commercial_use, entry.note
     if part.is_ours:
-        source = f"{part.checkpoint.identity}/{part.folder_name}"
+        checkpoint = part.checkpoint
+        source = f"{checkpoint.path.name if isinstance(checkpoint, Folder) else checkpoint.name}/{part.folder_name}"
         stated = _in_card(part.checkpoint, part.folder_name)
         license, commercial_use = stated, allows_commercial_use(stated)
     elif not backend.needs_weights:
@@ -129,14 +130,12 @@ def _to_text(each: Licence) -> str:
 
 
 def summary(licences: list[Licence]) -> str:
-    """In a sentence, what may be done with all of what is used."""
+    """What may be done with all of what is used, in words."""
     forbidden = sorted({each.component for each in licences if each.used and each.commercial_use is False})
     unclear = sorted({each.component for each in licences if each.used and each.commercial_use is None})
-    if forbidden:
-        return f"Not for commercial use as it is, because of {', '.join(forbidden)}."
-    if unclear:
-        return f"Whether it may be used commercially is not stated for {', '.join(unclear)}."
-    return "All of it may be used commercially."
+    said = [f"not for commercial use, because of {', '.join(forbidden)}"] if forbidden else []
+    said += [f"whether commercial use is allowed is not stated for {', '.join(unclear)}"] if unclear else []
+    return "; ".join(said) or "all of it may be used commercially"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -157,7 +156,7 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps([asdict(each) for each in licences]))
         return 0
     optional = [each for each in licences if not each.used]
-    lines = [f"{profile.name}: {summary(licences)}", *(_to_text(each) for each in licences if each.used)]
+    lines = [f"{profile.name}: {summary(licences)}.", *(_to_text(each) for each in licences if each.used)]
     if optional:
         lines += ["Off unless asked for:", *map(_to_text, optional)]
     lines.append("As their publishers state them; read the originals before you rely on this.")

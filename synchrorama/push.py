@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from .arguments import ArgumentParser
+from .components import Components
 from .errors import InputError
-from .hub import FILES, FOLDERS, Folder, HubRepository, opens
+from .hub import FILES, Folder, HubRepository, opens
 from .hub_errors import explained, host
 from .needs import in_words
+from .profile import PROFILE_FILE, Profile
 
 PICKLES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
 CARDS = ("README.md", "MODEL_CARD.md")
@@ -32,6 +34,8 @@ tags:
 def files_to_push(folder: Path) -> list[Path]:
     """The .json and .safetensors files in the subfolders of a checkpoint that is fit to be given to others.
 
+    With them goes its ``profile.json``, if it has one, which may name other repositories for some of the components.
+
     Raises:
         InputError: it lacks a component, holds pickles or damaged files, or does not load.
     """
@@ -41,33 +45,33 @@ def files_to_push(folder: Path) -> list[Path]:
                 f"{folder.name} holds the pickle {path.relative_to(folder)}, which runs code when it is loaded; save "
                 "it as safetensors and take it out."
             )
-    for component in FOLDERS:
-        if not (folder / component / "config.json").is_file():
-            raise InputError(
-                f"{folder.name} lacks {component}/config.json; a checkpoint has the folders {', '.join(FOLDERS)}."
-            )
-        if not any((folder / component).glob("*.safetensors")):
-            raise InputError(f"{folder.name} has no safetensors in {component}; put its weights there.")
-    files = sorted(path for pattern in FILES for path in folder.glob(f"*/{pattern}"))
+    profile = Profile(folder.name, Folder(folder, folder.name))
+    own = {part.folder_name: part for part in profile.parts.values() if part.is_ours}
+    for name, part in own.items():
+        for pattern in part.entry.files or FILES:
+            if not any((folder / name).glob(pattern)):
+                raise InputError(f"{folder.name} lacks {name}/{pattern}; a whole checkpoint has {', '.join(own)}.")
+    found = {path for pattern in FILES for path in folder.rglob(pattern) if path.parent != folder}
+    files = sorted(found | ({folder / PROFILE_FILE} if (folder / PROFILE_FILE).is_file() else set()))
     for path in files:
         if not opens(path):
             raise InputError(f"The file {path.relative_to(folder)} is damaged; make it anew or fetch it again.")
-    _check_that_it_loads(folder)
+    _check_that_they_load(profile)
     return files
 
 
-def _check_that_it_loads(folder: Path) -> None:
-    """Raises InputError unless every component loads, as a generation would load it."""
-    from .pipeline import SynchroRaMaPipeline
-    from .profile import Profile
-
+def _check_that_they_load(profile: Profile) -> None:
+    """Raises InputError unless its own weights load, as a generation would load them; those of others are theirs."""
+    components = Components(profile)
     try:
-        SynchroRaMaPipeline(Profile(folder.name, Folder(folder, folder.name))).load()
+        for name, part in profile.parts.items():
+            if part.is_ours:
+                components.check(name)
     except InputError:
         raise
     except Exception as error:  # diffusers raises about everything on configurations and tensors of another network
         problem = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise InputError(f"The weights in {folder.name} do not load ({problem}); give a whole checkpoint.") from None
+        raise InputError(f"The weights in {profile.name} do not load ({problem}); give a whole checkpoint.") from None
 
 
 def model_card(folder: Path) -> str:

@@ -27,13 +27,27 @@ def oid(content: bytes) -> str:
 
 
 @dataclass
-class HubServer:
-    """One repository and how the server behaves; what is set here holds for the next request.
+class Repository:
+    """What a repository holds; empty until it is created.
 
     Attributes:
-        commits, branches: what the repository holds; empty until it is created.
+        commits: commit → its files.
+        branches: branch → commit.
+    """
+
+    commits: dict[str, Files] = field(default_factory=dict)
+    branches: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class HubServer:
+    """Repositories and how the server behaves; what is set here holds for the next request.
+
+    Attributes:
+        repositories: name → what it holds; ``commits`` and ``branches`` are those of NAME, which may be written.
         requests: "METHOD path", in the order they came; ranges: the Range headers among them.
         may_read: "anyone"; "owner": with TOKEN only; "agreed": by nobody who has not accepted terms.
+        only_for: repository → the same, where it is another one.
         may_write: whether TOKEN may write.
         damaged: paths that are served with other bytes, as many as they should be.
         cut: paths whose first transfer ends in the middle.
@@ -42,12 +56,12 @@ class HubServer:
         created: what was asked for when a repository was created.
     """
 
-    commits: dict[str, Files] = field(default_factory=dict)
-    branches: dict[str, str] = field(default_factory=dict)
+    repositories: dict[str, Repository] = field(default_factory=lambda: {NAME: Repository()})
     requests: list[str] = field(default_factory=list)
     ranges: list[str] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
     may_read: str = "anyone"
+    only_for: dict[str, str] = field(default_factory=dict)
     may_write: bool = True
     damaged: set[str] = field(default_factory=set)
     cut: set[str] = field(default_factory=set)
@@ -72,15 +86,32 @@ class HubServer:
         self._server.shutdown()
         self._server.server_close()
 
-    def commit(self, files: Files, branch: str = "main") -> str:
-        number = hashlib.sha1(repr(sorted((name, oid(data)) for name, data in files.items())).encode()).hexdigest()
-        self.commits[number], self.branches[branch] = dict(files), number
+    @property
+    def commits(self) -> dict[str, Files]:
+        return self.repositories[NAME].commits
+
+    @property
+    def branches(self) -> dict[str, str]:
+        return self.repositories[NAME].branches
+
+    def commit(self, files: Files, branch: str = "main", repository: str = NAME, number: str | None = None) -> str:
+        """Add files as a commit; ``number`` is what it is called, else what it is called follows from the files."""
+        if number is None:
+            contents = repr(sorted((name, oid(data)) for name, data in files.items()))
+            number = hashlib.sha1(contents.encode()).hexdigest()
+        kept = self.repositories.setdefault(repository, Repository())
+        kept.commits.setdefault(number, {}).update(files)
+        kept.branches[branch] = number
         return number
 
-    def fetched(self) -> set[str]:
-        """The files of the repository whose content was asked for."""
-        found = (re.fullmatch(rf"GET /{NAME}/resolve/\w+/(.+)", each) for each in self.requests)
+    def fetched(self, repository: str = NAME) -> set[str]:
+        """The files of a repository whose content was asked for."""
+        found = (re.fullmatch(rf"GET /{repository}/resolve/\w+/(.+)", each) for each in self.requests)
         return {match[1] for match in found if match}
+
+    def asked(self) -> set[str]:
+        """The repositories of which a file was asked for."""
+        return {name for name in self.repositories if self.fetched(name)}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -110,39 +141,40 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(hub.failing)
         elif self.command == "POST":
             self._written(path, body)
-        elif self._may_read():
-            self._read(path)
+        else:
+            match = re.fullmatch(r"/(?:api/models/)?([^/]+/[^/]+)(?:/(revision|tree|resolve)/([^/]+)(?:/(.+))?)?", path)
+            if self._may_read(match and match[1]):
+                self._read(*(match.groups() if match else [""] * 4))
 
     def _has_token(self) -> bool:
         return self.headers.get("Authorization") == f"Bearer {TOKEN}"
 
-    def _may_read(self) -> bool:
+    def _may_read(self, repository: str | None) -> bool:
+        may_read = self.hub.only_for.get(repository, self.hub.may_read)
         if "Authorization" in self.headers and not self._has_token():
             self._refuse(401, "", "Invalid credentials in Authorization header")
-        elif self.hub.may_read == "agreed":
+        elif may_read == "agreed":
             self._refuse(403, "GatedRepo")
-        elif self.hub.may_read == "owner" and not self._has_token():
+        elif may_read == "owner" and not self._has_token():
             self._refuse(401, "RepoNotFound", "Invalid username or password.")
         else:
             return True
         return False
 
-    def _read(self, path: str) -> None:
-        hub = self.hub
-        match = re.fullmatch(rf"/(api/models/)?{NAME}(?:/(revision|tree|resolve)/([^/]+)(?:/(.+))?)?", path)
-        if match is None or not hub.branches:
+    def _read(self, repository: str, what: str | None, revision: str | None, file: str | None) -> None:
+        kept = self.hub.repositories.get(repository)
+        if kept is None or not kept.branches:
             return self._refuse(404, "RepoNotFound", "Repository not found")
-        _, what, revision, file = match.groups()
-        number = hub.branches.get(revision or "main", revision)
-        if number not in hub.commits:
+        number = kept.branches.get(revision or "main", revision)
+        if number not in kept.commits:
             return self._refuse(404, "RevisionNotFound", f"Invalid rev id: {revision}")
-        files = hub.commits[number]
+        files = kept.commits[number]
         if what == "resolve":
             return self._send_file(number, file, files)
         if what == "tree":
             rows = [{"type": "file", "path": p, "size": len(data), "oid": oid(data)} for p, data in files.items()]
             return self._send_json(rows)
-        return self._send_json({"id": NAME, "sha": number, "siblings": [{"rfilename": each} for each in files]})
+        return self._send_json({"id": repository, "sha": number, "siblings": [{"rfilename": each} for each in files]})
 
     def _send_file(self, number: str, file: str, files: Files) -> None:
         hub = self.hub

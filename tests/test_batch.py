@@ -24,6 +24,7 @@ from synchrorama.__main__ import main
 from synchrorama.batch import Job, Outcome, Summary, generate_many, read_jobs
 from synchrorama.batch_processes import make_in_processes
 from synchrorama.content_cache import content_key
+from synchrorama.profile import Profile, find_profile
 from synchrorama.provenance import read_container_metadata
 
 HEADER = "photo,recording,output,seed,preview,head_motion"
@@ -108,7 +109,7 @@ def test_what_is_finished_is_skipped_and_what_has_changed_is_made_again(made, tm
 # ------------------------------------------------------------------------------------------ what counts as finished
 
 
-def written(jobs: Sequence[Job], _weights: Path) -> Iterator[tuple[Job, Outcome]]:
+def written(jobs: Sequence[Job], _profile: Profile) -> Iterator[tuple[Job, Outcome]]:
     """In place of processes: what is written is told from other videos by its seed."""
     for job in jobs:
         job.path.write_text(f"video {job.settings.seed}")
@@ -116,7 +117,7 @@ def written(jobs: Sequence[Job], _weights: Path) -> Iterator[tuple[Job, Outcome]
 
 
 def outputs(table: Path, common: dict[str, object] | None = None) -> list[str]:
-    summary: Summary = generate_many(table, common or {}, "checkpoints/mini", written, lambda _line: None)
+    summary: Summary = generate_many(table, common or {}, find_profile("checkpoints/mini"), written, lambda _line: None)
     return [each["output"] for each in summary.made]
 
 
@@ -270,7 +271,7 @@ def test_a_process_that_dies_costs_its_job_only(folder, monkeypatch):
 def test_an_exception_in_a_job_is_one_short_sentence(folder):
     settings = read_jobs(write_table(folder, *GOOD), {})[0].settings
     job = Job("1.mp4", folder / "1.mp4", 3.5, folder / "a.wav", settings)  # a photo that no table can name
-    [(_, outcome)] = make_in_processes([job], REPOSITORY / "checkpoints" / "mini", 1)
+    [(_, outcome)] = make_in_processes([job], find_profile("checkpoints/mini"), 1)
     assert outcome.error.startswith("TypeError: ") and len(outcome.error) <= 200 and "\n" not in outcome.error
 
 

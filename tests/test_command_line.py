@@ -227,7 +227,7 @@ def test_a_bug_is_one_sentence_and_debug_shows_where(monkeypatch, capsys):
     def broken(*_, **__):
         raise RuntimeError("the cat\nsat on the keyboard")
 
-    monkeypatch.setattr("synchrorama.pipeline.SynchroRaMaPipeline.from_pretrained", broken)
+    monkeypatch.setattr("synchrorama.pipeline.SynchroRaMaPipeline.__init__", broken)
     line = ["generate", "a.jpg", "a.wav", "-o", "a.mp4"]
     assert main(line) == 1
     told = capsys.readouterr().err

@@ -75,7 +75,6 @@ def test_another_strength_hears_nothing_again(pipeline, photo_path, speech_path,
     from dataclasses import replace
 
     from synchrorama import GenerationSettings
-    from synchrorama.emotion import transcript
     from synchrorama.motion_frames import renderer
 
     settings = GenerationSettings(seed=1)
@@ -84,8 +83,8 @@ def test_another_strength_hears_nothing_again(pipeline, photo_path, speech_path,
     def fail(*_args, **_options):
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(transcript, "transcribe_as_it_comes", fail)
-    monkeypatch.setattr(type(pipeline.speech_emotion), "read", fail)
+    for component in ("transcription", "sentiment", "speech_emotion", "valence_arousal"):
+        monkeypatch.setattr(pipeline.components, component, fail, raising=False)
     monkeypatch.setattr(renderer.MotionFrameRenderer, "__init__", fail)
     again = pipeline(photo_path, speech_path, replace(settings, emotion_strength=2.0, text_weight=0.2))
     assert again.renderer is first.renderer

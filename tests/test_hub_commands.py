@@ -17,7 +17,7 @@ from hub_server import NAME, TOKEN, files_of
 
 from synchrorama import SynchroRaMaPipeline
 from synchrorama.__main__ import main
-from synchrorama.hub import COMPONENTS, HubRepository
+from synchrorama.hub import FOLDERS, HubRepository
 
 MINI = REPOSITORY / "checkpoints" / "mini"
 ONE_SENTENCE = re.compile(r"[^\n]+[.]")
@@ -29,14 +29,14 @@ ONE_SENTENCE = re.compile(r"[^\n]+[.]")
 def test_download_says_how_much_and_where_and_then_no_hub_is_needed(hub, capsys):
     assert main(["download", NAME]) == 0
     told = capsys.readouterr()
-    folder = Path(told.out.strip())
+    folder = Path(told.out.splitlines()[0]).parent
     commit = hub.branches["main"]
-    size = sum(path.stat().st_size for name in COMPONENTS for path in (MINI / name).iterdir())
+    size = sum(path.stat().st_size for name in FOLDERS for path in (MINI / name).iterdir())
     assert f"{NAME}@{commit}: 10 files, {size / 1e6:.1f} MB; {size / 1e6:.1f} MB of it to be fetched." in told.err
-    assert {path.name for path in folder.iterdir()} == set(COMPONENTS)
+    assert {path.name for path in folder.iterdir()} == set(FOLDERS)
     hub.stop()
     pipe = SynchroRaMaPipeline.from_pretrained(NAME)
-    assert all(pipe.weights.folder(component).is_dir() for component in COMPONENTS)
+    assert all(pipe.profile.folder(component).is_dir() for component in FOLDERS)
     assert main(["download", NAME]) == 0
     assert "nothing of it to be fetched" in capsys.readouterr().err
 
@@ -46,27 +46,29 @@ def test_download_as_json_counts_only_what_is_missing(hub, capsys):
     hub.requests.clear()
     assert main(["download", f"{NAME}@main", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["repository"] == NAME and told["revision"] == "main" and told["commit"] == hub.branches["main"]
+    (repository,) = told["repositories"]
+    assert repository["repository"] == NAME and repository["revision"] == "main"
+    assert repository["commit"] == hub.branches["main"] and told["profile"] == f"{NAME}@main"
     here = sum(path.stat().st_size for path in (MINI / "a2m").iterdir())
-    assert told["files"] == 10 and told["fetched_bytes"] == told["bytes"] - here and Path(told["folder"]).is_dir()
+    assert told["files"] == 10 and told["fetched_bytes"] == told["bytes"] - here and all(Path(each).is_dir() for each in told["folders"].values())
     assert not any(path.startswith("a2m/") for path in hub.fetched())
 
 
 def test_download_looks_for_room_first(hub, monkeypatch, capsys):
     monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=1000))
     assert main(["download", NAME]) == 2
-    assert "MB of someone/talking are to be fetched, but only 1.0 kB are free" in capsys.readouterr().err
+    assert "MB of someone/talking are to be fetched, converted copies included, but only 1.0 kB are free" in capsys.readouterr().err
     assert hub.fetched() == set()
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ("nowhere", "'nowhere' names no repository; write owner/repository"),
+        ("nowhere", "no folder of weights called 'nowhere'"),
         ("some/other", "neither a folder here nor a repository"),
         (f"{NAME} --revision old", "no revision 'old'"),
         (f"{NAME}@a --revision b", "name one revision"),
-        ("", "The following arguments are required: repository; see python -m synchrorama download --help."),
+        ("", "The following arguments are required: profile; see python -m synchrorama download --help."),
     ],
 )
 def test_download_fails_in_one_sentence_with_exit_code_2(hub, arguments, says, capsys):
@@ -88,7 +90,7 @@ def test_the_environment_is_respected_as_huggingface_hub_does(hub, tmp_path):
         )
 
     done = run()
-    assert done.returncode == 0 and Path(json.loads(done.stdout)["folder"]).is_relative_to(tmp_path / "home")
+    assert done.returncode == 0 and Path(json.loads(done.stdout)["folders"]["a2m"]).is_relative_to(tmp_path / "home")
     hub.stop()
     assert json.loads(run(HF_HUB_OFFLINE="1").stdout)["fetched_bytes"] == 0
     refused = run(HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path / "empty"))
@@ -162,8 +164,8 @@ def spoilt(checkpoint: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "says"),
     [
-        ("no component", "weights lacks a2m/config.json; a checkpoint has"),
-        ("no weights", "no safetensors in a2m"),
+        ("no component", "weights lacks a2m/config.json; a whole checkpoint has"),
+        ("no weights", "weights lacks a2m/*.safetensors"),
         ("pickle", "the pickle a2m/model.bin, which runs code"),
         ("no JSON", "The file a2m/config.json is damaged"),
         ("damaged", "The file a2m/diffusion_pytorch_model.safetensors is damaged"),
@@ -186,7 +188,7 @@ def test_pushing_without_a_right_to_it_says_so(empty, monkeypatch, capsys):
         assert ONE_SENTENCE.fullmatch(line) and "hf_" not in line
         return line
 
-    monkeypatch.setattr("synchrorama.push._check_that_it_loads", lambda _folder: None)
+    monkeypatch.setattr("synchrorama.push._check_that_they_load", lambda _profile: None)
     empty.may_write = False
     assert "The token in HF_TOKEN has no right to this" in said()
     monkeypatch.setenv("HF_TOKEN", "hf_wrongButSecret")

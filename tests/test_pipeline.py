@@ -165,7 +165,7 @@ def test_an_incomplete_folder_of_weights_names_what_it_lacks(tmp_path):
 
 def test_the_default_weights_are_found_from_any_working_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert SynchroRaMaPipeline.from_pretrained().weights.folder("a2m").is_dir()
+    assert SynchroRaMaPipeline.from_pretrained().profile.folder("a2m").is_dir()
 
 
 def test_a_picture_without_a_face_is_refused(pipeline, speech_path):

@@ -51,7 +51,7 @@ def align(text: str, samples: np.ndarray) -> Transcript:
         return Transcript(notes=("No words were typed.",))
     spoken = [spoken_form(token) for token in tokens]
     samples = np.asarray(samples, np.float32)
-    times = _forced(spoken, samples) or _spread(tokens, samples)
+    times = _forced(spoken, samples) or spread(tokens, samples)
     words = tuple(Word(token, start, end, 1.0) for token, (start, end) in zip(tokens, times, strict=True))
     english = seems_english([word for words in spoken for word in words.split()])
     note = "The typed words do not seem to be English, whose sentiment alone can be read, so they do not weigh in."
@@ -91,7 +91,7 @@ def _sounds(words: str) -> list[str]:
     return sounds
 
 
-def _spread(tokens: Sequence[str], samples: np.ndarray) -> list[tuple[float, float]]:
+def spread(tokens: Sequence[str], samples: np.ndarray) -> list[tuple[float, float]]:
     """Share the voiced time out among the tokens in proportion to their syllables, which keeps pauses free of words."""
     voiced = loudness(samples) > _VOICED
     seconds = len(samples) / SAMPLE_RATE

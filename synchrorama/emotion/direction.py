@@ -19,10 +19,11 @@ MAX_KEYFRAMES = 200
 Mix = dict[str, float]
 """Emotion → its share in (0, 1]; what is missing to 1 is neutral."""
 
-_SYNONYMS = {
+SYNONYMS = {
     "happiness": "happy", "joy": "happy", "sadness": "sad", "anger": "angry", "fear": "fearful", "afraid": "fearful",
     "disgust": "disgusted", "surprise": "surprised", "contemptuous": "contempt", "calm": "neutral", "none": "neutral",
 }  # fmt: skip
+"""Other words for the names of EMOTIONS."""
 _CHOICE = f"choose from {', '.join(EMOTIONS)}"
 
 
@@ -136,7 +137,7 @@ def _keyframe(row: Any) -> Keyframe:
 
 
 def _emotion_name(word: str) -> str:
-    name = _SYNONYMS.get(word, word)
+    name = SYNONYMS.get(word, word)
     if name not in EMOTIONS:
         raise InputError(f"There is no emotion called {word[:40]!r}; {_CHOICE}.")
     return name

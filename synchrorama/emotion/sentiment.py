@@ -7,6 +7,7 @@ media text"), which reads English only; our own short list of words tells the ki
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +35,7 @@ class Utterance:
     text: str
     start: float  # seconds
     end: float  # seconds
-    polarity: float  # -1 … 1, VADER's compound score
+    polarity: float  # -1 … 1, VADER's compound score or that of another reader
     probabilities: np.ndarray  # (8,) over EMOTIONS, sums to 1
 
 
@@ -59,12 +60,16 @@ def read_sentiment(transcript: Transcript, frames: int) -> Sentiment:
         Tracks that rise slightly before an utterance, hold while it lasts and fade after it. Words that were understood
         with less confidence count for less.
     """
-    utterances = tuple(_read(words) for words in transcript.utterances) if transcript.usable else ()
+    spoken = transcript.utterances if transcript.usable else ()
+    return over_time([_read(words) for words in spoken], [confidence_of(words) for words in spoken], frames)
+
+
+def over_time(utterances: Sequence[Utterance], confidences: Sequence[float], frames: int) -> Sentiment:
+    """Utterances in order, and how surely each was understood (0 to 1) → tracks as those of ``read_sentiment``."""
     times = np.arange(frames) / FPS
     polarity = np.zeros(frames)
     emotions = np.zeros((frames, len(EMOTIONS)))  # of neutral nothing: it gets the rest
-    trust = [np.mean([word.confidence for word in words]) for words in transcript.utterances[: len(utterances)]]
-    for utterance, confidence in zip(utterances, trust, strict=True):
+    for utterance, confidence in zip(utterances, confidences, strict=True):
         begun = times >= utterance.start - _LEAD  # later utterances write over the fading of earlier ones
         presence = confidence * np.exp(-np.maximum(times[begun] - utterance.end, 0) / _FADE)
         polarity[begun] = utterance.polarity * presence
@@ -73,18 +78,29 @@ def read_sentiment(transcript: Transcript, frames: int) -> Sentiment:
     emotions[:, EMOTION_INDEX["neutral"]] = 0
     emotions[:, EMOTION_INDEX["neutral"]] = 1 - emotions.sum(1)
     valence = (polarity + emotions @ CIRCUMPLEX[:, 0]) / 2
-    return Sentiment(utterances, polarity.astype(np.float32), valence.astype(np.float32), emotions.astype(np.float32))
+    return Sentiment(
+        tuple(utterances), polarity.astype(np.float32), valence.astype(np.float32), emotions.astype(np.float32)
+    )
+
+
+def confidence_of(words: Sequence[Word]) -> float:
+    """0 … 1: how surely the words of an utterance were understood."""
+    return float(np.mean([word.confidence for word in words]))
 
 
 def _read(words: tuple[Word, ...]) -> Utterance:
     text = " ".join(word.text for word in words)
     polarity = float(_vader().polarity_scores(text)["compound"])
-    return Utterance(text, words[0].start, words[-1].end, polarity, _emotions(text, polarity))
+    return Utterance(text, words[0].start, words[-1].end, polarity, emotions_of(polarity, emotion_words(text)))
 
 
-def _emotions(text: str, polarity: float) -> np.ndarray:
-    """(8,) probabilities: evidence for each emotion from the polarity and from emotion words; the rest is neutral."""
-    named = emotion_words(text)
+def emotions_of(polarity: float, named: np.ndarray) -> np.ndarray:
+    """(8,) probabilities: evidence for each emotion from the polarity and from emotion words; the rest is neutral.
+
+    Args:
+        polarity: -1 … 1.
+        named: (8,) how often the words name each emotion, see ``emotion_words``; 0 where that is not known.
+    """
     evidence = _WORD_EVIDENCE * named
     if polarity > _UNDECIDED:
         evidence[EMOTION_INDEX["happy"]] += polarity

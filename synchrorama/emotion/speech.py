@@ -174,13 +174,8 @@ class SpeechEmotion(ModelMixin, ConfigMixin):
         centres = starts + min(WINDOW, len(frames)) / 2
         tracks = np.stack([np.interp(frames, centres, column) for column in heard.T], 1)
 
-        loud = np.clip((loud[: len(frames)] - _VOICED[0]) / (_VOICED[1] - _VOICED[0]), 0, 1)
-        voiced = loud * tracks[:, -1]
-        # Where nobody speaks there is nothing to hear: the emotion of the words around it lasts on, and then fades.
-        weight = gaussian_filter1d(voiced, _SMOOTHING, mode="nearest")[:, None] + 1e-6
-        tracks = gaussian_filter1d(tracks * (voiced[:, None] + 1e-6), _SMOOTHING, axis=0, mode="nearest") / weight
-        present = np.clip(3 * gaussian_filter1d(voiced, _MEMORY, mode="nearest"), 0, 1)[:, None]
-        tracks = tracks[:, :-1] * present
+        voiced = voicing(loud[: len(frames)]) * tracks[:, -1]
+        tracks = settled(tracks[:, :-1], voiced)
         probabilities = np.zeros((len(frames), len(EMOTIONS)), np.float32)
         probabilities[:, : len(HEARD_EMOTIONS)] = tracks[:, :-2]
         probabilities[:, EMOTION_INDEX["neutral"]] = 0
@@ -202,6 +197,21 @@ class SpeechEmotion(ModelMixin, ConfigMixin):
         logits = logits + torch.tensor(self.config.bias, device=logits.device)
         rest = [answer["valence"].float(), answer["arousal"].float(), answer["voice"].float().sigmoid()]
         return torch.cat([logits.softmax(1), torch.stack(rest, 1)], 1).cpu().numpy()
+
+
+def voicing(loud: np.ndarray) -> np.ndarray:
+    """(T,) loudness, see ``audio.loudness`` → (T,) in [0, 1]: from pause to voice."""
+    return np.clip((loud - _VOICED[0]) / (_VOICED[1] - _VOICED[0]), 0, 1)
+
+
+def settled(tracks: np.ndarray, voiced: np.ndarray) -> np.ndarray:
+    """(T, K) what is heard in each frame, and (T,) how much of a voice there is → (T, K) tracks that glide.
+
+    Where nobody speaks there is nothing to hear: what was heard in the words around lasts on, and then fades to 0.
+    """
+    weight = gaussian_filter1d(voiced, _SMOOTHING, mode="nearest")[:, None] + 1e-6
+    tracks = gaussian_filter1d(tracks * (voiced[:, None] + 1e-6), _SMOOTHING, axis=0, mode="nearest") / weight
+    return tracks * np.clip(3 * gaussian_filter1d(voiced, _MEMORY, mode="nearest"), 0, 1)[:, None]
 
 
 def _relative(mel: Tensor, active: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ class Transcript:
 
     @functools.cached_property
     def utterances(self) -> tuple[tuple[Word, ...], ...]:
-        """The words, parted at pauses (half a second; less after many words) and where a typed sentence ends."""
+        """The words, parted at pauses (half a second; less after many words) and after full stops."""
         parts: list[list[Word]] = []
         for word in self.words:
             if not parts or self._ends(parts[-1], word):
@@ -54,6 +54,6 @@ class Transcript:
 
     def _ends(self, utterance: list[Word], following: Word) -> bool:
         silence = following.start - utterance[-1].end
-        if self.typed and _SENTENCE_END.search(utterance[-1].text):
+        if _SENTENCE_END.search(utterance[-1].text):
             return True
         return silence >= (_BREATH if len(utterance) >= _MANY_WORDS else _PAUSE)
