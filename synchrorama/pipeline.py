@@ -21,6 +21,7 @@ import dataclasses
 import gc
 import os
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ from .driving_motion import driving_motion
 from .emotion import embedding
 from .emotion.direction import check_within, parse_emotion, parse_keyframes
 from .errors import InputError
-from .estimate import PREVIEW_SECONDS, Speed
+from .estimate import PREVIEW_SECONDS, Speed, rates_of
 from .generation import Progress, Result, Work
 from .motion import FPS, Motion
 from .profile import DEFAULT_PROFILE, Profile, find_profile
@@ -75,7 +76,7 @@ class SynchroRaMaPipeline:
     """
 
     def __init__(self, profile: Profile, placement: Placement | None = None) -> None:
-        self.profile, self.speed = profile, Speed()
+        self.profile = profile
         self.components = Components(profile, placement)
         self._portraits, self._recordings, self._heard, self._texts = (ContentCache(_KEPT_INPUTS) for _ in range(4))
 
@@ -100,6 +101,11 @@ class SynchroRaMaPipeline:
     def settings(self, **given: Any) -> GenerationSettings:
         """The settings that are given, and for all others what suits the profile. Raises InputError."""
         return self.profile.settings(**given)
+
+    @cached_property
+    def speed(self) -> Speed:
+        """How long generations take here. Raises InputError if the profile cannot be had."""
+        return Speed(rates_of(self.profile.backend("diffusion")))
 
     @property
     def motion_space(self) -> MotionSpace:
@@ -169,7 +175,7 @@ class SynchroRaMaPipeline:
         if speech is None and motion is None:
             raise InputError("There is nothing to say; give a recording or a motion file.")
         settings = (settings or self.settings()).with_seed()
-        work = Work(progress, should_stop, after_step, self.speed)
+        work = Work(progress, should_stop, after_step, self.speed, self.profile.label)
 
         with work.stage("Finding the face"):
             portrait = self._portrait(photo, settings, work.warnings)
