@@ -64,6 +64,25 @@ def hub(tmp_path, monkeypatch):
         yield server
 
 
+@pytest.fixture(scope="session")
+def tiny_repositories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, bytes]]:
+    """What the full profile names, in miniature."""
+    from tiny_profile import repositories
+
+    return repositories(tmp_path_factory.mktemp("repositories"))
+
+
+@pytest.fixture
+def full_hub(hub, tiny_repositories, tmp_path, monkeypatch):
+    """The Hub with all that the full profile names, and a working directory whose full profile fits that."""
+    from tiny_profile import serve, write_profile
+
+    serve(hub, tiny_repositories)
+    write_profile(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return hub
+
+
 def write_wav(path: Path, samples: np.ndarray) -> Path:
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))

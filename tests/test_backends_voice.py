@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from conftest import SAMPLE_RATE
 from tiny_networks import wav2vec2_folder
-from transformers import Wav2Vec2ForSequenceClassification, Wav2Vec2Model
+from transformers import Wav2Vec2ForCTC, Wav2Vec2ForSequenceClassification, Wav2Vec2Model
 
 from synchrorama.audio import frame_count
 from synchrorama.backends import wav2vec2
@@ -87,6 +87,20 @@ def test_networks_that_normalise_before_each_layer_are_read_as_well(tmp_path, sp
     folder = wav2vec2_folder(tmp_path, Wav2Vec2Model, feat_extract_norm="layer", do_stable_layer_norm=True)
     found = Wav2Vec2Features.from_pretrained(folder)(speech_samples[:16_000], 25)
     torch.testing.assert_close(found, as_hallo(folder, speech_samples[:16_000], 25), atol=1e-5, rtol=1e-5)
+
+
+def test_weights_as_older_versions_of_the_library_named_them(tmp_path, features, speech_samples):
+    """facebook/wav2vec2-base-960h: a head beside, other names in the positional convolution, no mask embedding."""
+    folder = wav2vec2_folder(tmp_path, Wav2Vec2ForCTC, safe=False)
+    tensors = {f"wav2vec2.{name}": tensor for name, tensor in features.network.state_dict().items()}
+    tensors |= {"lm_head.weight": torch.zeros(32, 16), "lm_head.bias": torch.zeros(32)}
+    del tensors["wav2vec2.masked_spec_embed"]
+    for number, old in enumerate(("weight_g", "weight_v")):
+        new = f"parametrizations.weight.original{number}"
+        tensors = {name.replace(new, old): tensor for name, tensor in tensors.items()}
+    torch.save(tensors, folder / "pytorch_model.bin")
+    sound = speech_samples[:SAMPLE_RATE]
+    torch.testing.assert_close(Wav2Vec2Features.from_pretrained(folder)(sound, 25), features(sound, 25))
 
 
 def test_neighbours_are_clamped_at_the_ends(features, speech_samples):

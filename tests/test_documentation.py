@@ -19,12 +19,13 @@ IMPORT_NAMES = {
     "pillow": "PIL", "imageio-ffmpeg": "imageio_ffmpeg", "opencv-contrib-python": "cv2", "scikit-image": "skimage",
     "vadersentiment": "vaderSentiment", "c2pa-python": "c2pa",
 }  # fmt: skip
-TOOLS = {"ruff", "tensorboard", "protobuf"}  # run, or used by accelerate, not imported
-# gradio brings its client; spaces exists on Spaces only, and the page does without it; ray is for generate --ray only
-OURS = {"synchrorama", "app", "page", "conftest", "gradio_client", "starlette", "spaces", "ray"}
+TOOLS = {"ruff", "tensorboard", "protobuf", "onnxruntime"}  # run, used by others, or imported if there
+# gradio brings its client; spaces exists on Spaces only, and the page does without it; ray is for generate --ray only,
+# onnxruntime for the face embedding of the full profile, which is not necessary
+OURS = {"synchrorama", "app", "page", "conftest", "gradio_client", "starlette", "spaces", "ray", "onnxruntime"}
 RUN_TIME = (
     "app.py", "page/*.py", "synchrorama/*.py", "synchrorama/motion_frames/*.py", "synchrorama/evaluation/*.py",
-    "synchrorama/emotion/*.py", "synchrorama/scene/*.py", "synchrorama/diffusion/*.py",
+    "synchrorama/emotion/*.py", "synchrorama/scene/*.py", "synchrorama/diffusion/*.py", "synchrorama/backends/*.py",
 )  # fmt: skip
 BESIDES = ("synchrorama/training/*.py", "tests/*.py", "benchmarks/*.py", "assets/*.py")
 

@@ -14,10 +14,12 @@ from types import SimpleNamespace
 import pytest
 from conftest import REPOSITORY
 from hub_server import NAME, TOKEN, files_of
+from tiny_profile import HALLO, SENTIMENT, SMOLVLM, SOUND, VAE, VOICE, WHISPER, revision
 
 from synchrorama import SynchroRaMaPipeline
 from synchrorama.__main__ import main
 from synchrorama.hub import FOLDERS, HubRepository
+from synchrorama.profile import find_profile
 
 MINI = REPOSITORY / "checkpoints" / "mini"
 ONE_SENTENCE = re.compile(r"[^\n]+[.]")
@@ -50,14 +52,16 @@ def test_download_as_json_counts_only_what_is_missing(hub, capsys):
     assert repository["repository"] == NAME and repository["revision"] == "main"
     assert repository["commit"] == hub.branches["main"] and told["profile"] == f"{NAME}@main"
     here = sum(path.stat().st_size for path in (MINI / "a2m").iterdir())
-    assert told["files"] == 10 and told["fetched_bytes"] == told["bytes"] - here and all(Path(each).is_dir() for each in told["folders"].values())
+    assert told["files"] == 10 and told["fetched_bytes"] == told["bytes"] - here
+    assert all(Path(each).is_dir() for each in told["folders"].values())
     assert not any(path.startswith("a2m/") for path in hub.fetched())
 
 
 def test_download_looks_for_room_first(hub, monkeypatch, capsys):
     monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=1000))
     assert main(["download", NAME]) == 2
-    assert "MB of someone/talking are to be fetched, converted copies included, but only 1.0 kB are free" in capsys.readouterr().err
+    said = "MB of someone/talking are to be fetched, converted copies included, but only 1.0 kB are free"
+    assert said in capsys.readouterr().err
     assert hub.fetched() == set()
 
 
@@ -213,3 +217,58 @@ def test_push_refuses_bad_arguments(empty, arguments, says, capsys, monkeypatch)
     monkeypatch.chdir(REPOSITORY)
     assert main(["push", *arguments.split()]) == 2
     assert says in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------------ download full
+
+
+def test_download_fetches_and_converts_the_full_profile_and_says_first_how_much_it_is(full_hub, capsys):
+    assert main(["download", "full", "--json"]) == 0
+    told = capsys.readouterr()
+    result = json.loads(told.out)
+    repositories = {each["repository"]: each for each in result["repositories"]}
+    assert set(repositories) == full_hub.asked() == {WHISPER, SENTIMENT, VOICE, SMOLVLM, HALLO, VAE, SOUND}
+    for name, each in repositories.items():
+        held = full_hub.repositories[name].commits[revision(name)]
+        fetched = full_hub.fetched(name)
+        assert each["commit"] == each["revision"] == revision(name)
+        assert each["bytes"] == each["fetched_bytes"] == sum(len(held[path]) for path in fetched)
+    assert result["bytes"] == sum(each["bytes"] for each in repositories.values())
+    assert "fudan-generative-ai--hallo" in result["folders"]["diffusion"]
+    lines = told.err.splitlines()
+    assert lines[0].startswith("full: 8.5 GB to be fetched")
+    assert sum("of it to be fetched." in line for line in lines) == 7
+    full_hub.stop()
+    assert main(["download", "full", "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["fetched_bytes"] == 0 and again["folders"] == result["folders"]
+    assert HALLO not in {each["repository"] for each in again["repositories"]}  # its copy is all that is needed
+
+
+def test_download_goes_on_with_what_is_missing(full_hub, capsys):
+    full_hub.only_for[VAE] = "agreed"
+    assert main(["download", "full"]) == 2
+    assert f"accept its terms; do so at https://127.0.0.1/{VAE}" in capsys.readouterr().err
+    _ = find_profile("full").folder("transcription")
+    full_hub.only_for.clear()
+    full_hub.requests.clear()
+    assert main(["download", "full"]) == 0
+    assert WHISPER not in full_hub.asked() and VAE in full_hub.asked()
+
+
+def test_download_counts_the_converted_copy_when_it_looks_for_room(full_hub, monkeypatch, capsys):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=4_000_000_000))
+    assert main(["download", "full"]) == 2  # the files of this Hub are small, the stated copy is 4.85 GB
+    assert "4.9 GB of full are to be fetched, converted copies included, but only 4.0 GB are free" in (
+        capsys.readouterr().err
+    )
+    assert full_hub.asked() == set()
+
+
+def test_download_takes_backends_and_asks_for_consent(full_hub, capsys):
+    command = ["download", "full", "--face-embedding-backend", "arcface", "--transcription-backend", "pocketsphinx"]
+    assert main(command) == 2
+    assert "accept that with --accept-non-commercial" in capsys.readouterr().err
+    assert full_hub.requests == []
+    assert main([*command, "--accept-non-commercial"]) == 0
+    assert "face_analysis/models/glintr100.onnx" in full_hub.fetched(HALLO) and WHISPER not in full_hub.asked()

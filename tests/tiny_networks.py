@@ -11,8 +11,7 @@ import torch
 
 WAV2VEC2 = {
     "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32,
-    "conv_dim": [8] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4, "num_feat_extract_layers": 7,
-    "classifier_proj_size": 12,
+    "conv_dim": [8] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4, "classifier_proj_size": 12,
 }  # fmt: skip
 
 
@@ -162,7 +161,15 @@ def sentiment_folder(folder: Path, labels: tuple[str, ...] = ("negative", "neutr
         max_position_embeddings=66, type_vocab_size=1, pad_token_id=1, id2label=dict(enumerate(labels)),
         label2id={label: i for i, label in enumerate(labels)},
     )  # fmt: skip
-    seeded(XLMRobertaForSequenceClassification, config).save_pretrained(folder)
+    network = seeded(XLMRobertaForSequenceClassification, config)
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "sentencepiece.bpe.model"))
+    with torch.no_grad():  # all texts are much alike to it: only their differences count, tenfold
+        texts = [torch.tensor([[0, *(piece + 1 for piece in pieces.encode(word)), 2]]) for word in words]
+        head = network.classifier.out_proj
+        common = torch.cat([network(text).logits for text in texts]).mean(0)
+        head.weight *= 10
+        head.bias -= 10 * common
+    network.save_pretrained(folder)
     return folder
 
 
@@ -195,8 +202,8 @@ def vision_language_folder(folder: Path) -> Path:
     )
 
     marks = ["<unk>", "<|im_start|>", "<end_of_utterance>", "<image>", "<fake_token_around_image>", "<global-img>"]
-    words = "A man woman with dark hair and a blue shirt smiles at the camera . , before grey wall User Assistant :".split()
-    vocabulary = {word: i for i, word in enumerate([*marks, *words])}
+    text = "A man woman with dark hair and a blue shirt smiles at the camera . , before grey wall User Assistant :"
+    vocabulary = {word: i for i, word in enumerate([*marks, *text.split()])}
     inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     inner.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(
@@ -204,7 +211,8 @@ def vision_language_folder(folder: Path) -> Path:
         pad_token="<|im_start|>", additional_special_tokens=marks[3:],
     )  # fmt: skip
     template = (
-        "<|im_start|>{% for message in messages %}{{message['role'] | capitalize}}: {% for line in message['content'] %}"
+        "<|im_start|>{% for message in messages %}{{message['role'] | capitalize}}: "
+        "{% for line in message['content'] %}"
         "{% if line['type'] == 'text' %}{{line['text']}}{% else %}<image>{% endif %}{% endfor %}<end_of_utterance>\n"
         "{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
     )

@@ -25,7 +25,7 @@ _SIZE = 112
 _TEMPLATE = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )
-_NOSE_TIP = 1
+_NOSE_TIP = 4  # of several landmarks there, the one with which portraits fit the template best
 _MIDDLE = 127.5
 
 

@@ -91,7 +91,7 @@ def explained(part: str, what: str = "weights") -> Iterator[None]:
         raise
     except Exception as error:
         raise InputError(
-            f"The {what} of {part} cannot be read: they are damaged or those of another network; fetch them again."
+            f"The {what} of {part} cannot be read: damaged, or made for another network; fetch the folder again."
         ) from error
 
 

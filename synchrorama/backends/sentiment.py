@@ -81,9 +81,10 @@ class MultilingualSentiment:
 
 
 def _tokenizer(folder: Path, model_type: str) -> Tokenizer:
-    if model_type == "xlm-roberta" and (Path(folder) / FILE).is_file() and not (Path(folder) / "tokenizer.json").is_file():
+    pieces, newer = Path(folder) / FILE, Path(folder) / "tokenizer.json"
+    if model_type == "xlm-roberta" and pieces.is_file() and not newer.is_file():
         with explained(_PART, "tokenizer"):
-            return XlmRobertaPieces(Path(folder) / FILE)
+            return XlmRobertaPieces(pieces)
     loaded = load_companion(AutoTokenizer, folder, _PART)
 
     def tokenize(texts: list[str], max_length: int) -> Mapping[str, Tensor]:

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from synchrorama.backends.loading import load_companion, load_network
+from synchrorama.backends.loading import load_companion, load_network, quiet
 from synchrorama.backends.repetition import repeats_itself
 from synchrorama.scene.description import STATEMENT, describe
 
@@ -53,8 +53,8 @@ class VisionLanguageDescriber:
         Args: as those of ``scene.describe``, which speaks where the model says nothing that can be used.
 
         Returns:
-            One or two sentences of about 200 letters at most, in one line. Each begins with "In the photo": it says what is
-            there, and asks for nothing.
+            One or two sentences of about 200 letters at most, in one line. Each begins with "In the photo": it says
+            what is there, and asks for nothing.
         """
         return statements(self._answer(crop)) or describe(crop, landmarks, expression, rotation)
 
@@ -67,7 +67,8 @@ class VisionLanguageDescriber:
             options["do_image_splitting"] = False  # one look at 512 pixels instead of seventeen at its parts
         inputs = self.processor(text=[prompt], images=[[Image.fromarray(crop)]], return_tensors="pt", **options)
         inputs = inputs.to(self.network.device, self.network.dtype)
-        tokens = self.network.generate(**inputs, max_new_tokens=_TOKENS, do_sample=False)
+        with quiet():
+            tokens = self.network.generate(**inputs, max_new_tokens=_TOKENS, do_sample=False)
         answer = tokens[:, inputs["input_ids"].shape[1] :]
         return self.processor.batch_decode(answer, skip_special_tokens=True)[0]
 
@@ -82,7 +83,7 @@ def statements(answer: str) -> str:
     finished = [part for part in parts if part[-1] in ".!?"]
     kept: list[str] = []
     for part in finished or parts:
-        said = _OPENINGS.sub("", part.rstrip(".!? "))
+        said = _OPENINGS.sub("", part.rstrip(".!? ")).lstrip(",;: ")
         if said[1:2].islower() or said[1:2] == " ":  # not an abbreviation, nor anything else written in capitals
             said = said[0].lower() + said[1:]
         if len(said) > _LETTERS:

@@ -2,9 +2,9 @@
 
 Whisper is that of Radford et al. 2022, "Robust Speech Recognition via Large-Scale Weak Supervision".
 
-The recording is cut at its pauses into windows of at most 30 s, and what is silent is never heard (as in WhisperX, Bain
-et al. 2023): a window neither begins nor ends within a word, and Whisper, which writes words where there are none,
-is spared the silence. Of what it says about noise, its own probability that nobody speaks is heeded.
+The recording is cut at its pauses into windows of at most 30 s, and long silence is left out (as in WhisperX, Bain et
+al. 2023): a window neither begins nor ends within a word, and Whisper, which writes words where there are none, is
+spared the silence. Of what it says about noise, its own probability that nobody speaks is heeded.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ _WINDOW = 30 * SAMPLE_RATE  # what Whisper hears at once
 _NO_SPEECH = 0.6  # probability above which Whisper's authors take a window for silence
 _WORTH_SHOWING = 0.25  # confidence below which the words are not even shown, as for pocketsphinx
 _SECONDS_PER_STEP = 0.02  # of Whisper's time stamps
-_NO_BLANKS = ("zh", "yue", "ja", "th", "lo", "my", "km", "bo", "jw")  # written without blanks between words
+_LONGEST_PAUSE = 2 * SAMPLE_RATE  # within a window
+_NO_BLANKS = ("zh", "yue", "ja", "th", "lo", "my")  # languages that are written without blanks between words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,12 +59,12 @@ class WhisperTranscriber:
     def __init__(self, network: WhisperForConditionalGeneration, processor: WhisperProcessor) -> None:
         self.network, self.processor = network, processor
         config = network.generation_config
-        languages = _setting(config, "lang_to_id") or {}  # a network for English alone has none
+        languages = getattr(config, "lang_to_id", None) or {}  # a network for English alone has none
         self._languages = {number: token.strip("<|>") for token, number in languages.items()}
-        self._no_timestamps = _setting(config, "no_timestamps_token_id")
+        self._no_timestamps = getattr(config, "no_timestamps_token_id", None)
         if self._no_timestamps is None:
             raise InputError(f"The generation settings of {_PART} have no time stamps; fetch its newest revision.")
-        self._aligns = bool(_setting(config, "alignment_heads"))
+        self._aligns = bool(getattr(config, "alignment_heads", None))
 
     @classmethod
     def from_pretrained(
@@ -235,19 +236,16 @@ def _transcript(words: list[Word], language: str | None) -> Transcript:
             "the transcript to use them."
         )
     shown = tuple(words) if confidence >= _WORTH_SHOWING else ()
-    return Transcript(shown, confidence, language == "en", False, tuple(notes))
+    return Transcript(shown, confidence, english=language == "en", notes=tuple(notes), punctuated=True)
 
 
 def _windows(samples: np.ndarray) -> list[slice]:
-    """Stretches of speech that follow each other, as many as fit into 30 s."""
+    """Stretches of speech that follow each other soon, as many as fit into 30 s."""
     windows: list[slice] = []
     for stretch in stretches_of_speech(samples):
-        if windows and stretch.stop - windows[-1].start <= _WINDOW:
+        fits = windows and stretch.stop - windows[-1].start <= _WINDOW
+        if fits and stretch.start - windows[-1].stop <= _LONGEST_PAUSE:
             windows[-1] = slice(windows[-1].start, stretch.stop)
         else:
             windows.append(stretch)
     return [slice(window.start, min(window.stop, len(samples))) for window in windows]
-
-
-def _setting(config: Any, name: str) -> Any:
-    return getattr(config, name, None)

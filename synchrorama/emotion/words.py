@@ -31,6 +31,7 @@ class Transcript:
     english: bool = False
     typed: bool = False  # given by the user, and hence certain
     notes: tuple[str, ...] = ()  # sentences for the user
+    punctuated: bool = False  # heard by a recogniser that writes sentences; to others "dr." and "a.m." are words
 
     @property
     def text(self) -> str:
@@ -44,7 +45,7 @@ class Transcript:
 
     @functools.cached_property
     def utterances(self) -> tuple[tuple[Word, ...], ...]:
-        """The words, parted at pauses (half a second; less after many words) and after full stops."""
+        """The words, parted at pauses (half a second; less after many words) and at the full stops of sentences."""
         parts: list[list[Word]] = []
         for word in self.words:
             if not parts or self._ends(parts[-1], word):
@@ -54,6 +55,6 @@ class Transcript:
 
     def _ends(self, utterance: list[Word], following: Word) -> bool:
         silence = following.start - utterance[-1].end
-        if _SENTENCE_END.search(utterance[-1].text):
+        if (self.typed or self.punctuated) and _SENTENCE_END.search(utterance[-1].text):
             return True
         return silence >= (_BREATH if len(utterance) >= _MANY_WORDS else _PAUSE)
