@@ -45,7 +45,7 @@ def _endpoints(parts: Parts, service: Service, making: int) -> None:
     made = [parts.video, parts.controls["seed"], parts.notes]
     gr.on(
         [], service.generate, [*given, parts.consent, parts.random_seed, *settings], made, api_name="generate",
-        concurrency_id="making", concurrency_limit=making, validator=service.check_profile,
+        concurrency_id="making", concurrency_limit=making,
     )  # fmt: skip
     frame, found, text = gr.Image(visible=False, format="png"), gr.JSON(visible=False), gr.Textbox(visible=False)
     gr.on([], service.preview, [*given, parts.consent, *settings], frame, api_name="preview")

@@ -219,7 +219,7 @@ def _diffusion(parts: Parts) -> None:
         for names in (("inference_steps", "diffusion_strength"), ("guidance_scale", "sampler")):
             with gr.Column(min_width=280):
                 for name in names:
-                    parts.controls[name] = _control(parts, name)
+                    parts.controls[name] = _control(parts, name, elem_id=name.replace("_", "-"))
 
 
 def _control(parts: Parts, name: str, **options: Any) -> gr.Slider | gr.Number | gr.Radio | gr.Textbox:

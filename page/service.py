@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import tempfile
 import threading
@@ -23,8 +22,6 @@ from .making import Made, Maker, Step
 from .profiles import Offer, Profiles
 from .serving import Files
 from .visits import Visits
-
-_PROFILE = 4  # its place among what /generate is given
 
 
 class Service:
@@ -94,15 +91,6 @@ class Service:
         offer = self.profiles[profile]
         offer.check()
         return offer
-
-    def check_profile(self, *values: Any) -> list[dict[str, Any]]:
-        """For programs: what is wrong with the profile that they ask for, before anything is queued."""
-        try:
-            self.open(values[_PROFILE])
-            problem = ""
-        except InputError as error:
-            problem = html.escape(str(error), quote=False)
-        return [gr.validate(not problem or i != _PROFILE, problem) for i in range(len(values))]
 
     def made(
         self,

@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
+from .placement import on_zero_gpu
 from .settings import GenerationSettings
 
 PREVIEW_SECONDS = 5
@@ -65,7 +66,7 @@ def rates_of(backend: str) -> Rates:
         return MOUTH
     import torch
 
-    return FRAME if torch.cuda.is_available() else FRAME_ON_CPU
+    return FRAME if on_zero_gpu() or torch.cuda.is_available() else FRAME_ON_CPU
 
 
 class Speed:

@@ -11,8 +11,7 @@
     photo → ReferenceNet ─┐                                                         │
     speech, Z_emo, C_t ───┴── diffusion (denoising UNet) → painted frames ──────────┴── VideoWriter ── video
 
-What is written small are components: ``components.py`` has the table of what may do their work, and a profile says
-what does.
+What is written small are components; ``components.py`` has the table of their backends, and a profile chooses.
 """
 
 from __future__ import annotations
@@ -287,7 +286,7 @@ class SynchroRaMaPipeline:
         """One or two plain sentences about what the photo shows, to be edited into what the person does."""
         renderer = self._renderer(portrait)
         seen = portrait.crop, portrait.landmarks, renderer.expression, renderer.rotation
-        key = ("description", content_key(portrait.crop))
+        key = "description", content_key(portrait.crop)
         return self._portraits.get(key, lambda: self.components.scene_description(*seen))
 
     # ------------------------------------------------------------------------------------------ the recording
@@ -323,8 +322,7 @@ class SynchroRaMaPipeline:
 
     def sentiment(self, transcript: Transcript, frames: int) -> Sentiment:
         """The feeling of the words, over ``frames`` frames."""
-        key = ("sentiment", transcript, frames)
-        return self._texts.get(key, lambda: self.components.sentiment(transcript, frames))
+        return self._texts.get(("sentiment", transcript, frames), lambda: self.components.sentiment(transcript, frames))
 
     def voice(self, recording: Speech, check: Callable[[], None] | None = None) -> VoiceReading:
         """The emotion in the tone of the voice; ``check`` is called now and then and may raise to end it."""
