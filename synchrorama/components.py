@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from .errors import InputError
 if TYPE_CHECKING:
     import torch
     from diffusers import AutoencoderKL
+    from torch import Tensor
 
     from .a2m import A2M
     from .blendshapes import MotionSpace
@@ -100,7 +100,10 @@ def _published(module: str, name: str, *, paints: bool = False, half: bool = Tru
 
     def load(folder: Path, others: Components) -> Any:
         kind = getattr(importlib.import_module(f"synchrorama.backends.{module}"), name)
-        placement = others.placement if paints else others.placement.for_analysis
+        try:
+            placement = others.placement if paints else others.placement.for_analysis
+        except InputError:  # a GPU too small for diffusion; what reads and hears is content with the CPU
+            return kind.from_pretrained(folder)
         precision = {"dtype": placement.dtype} if half else {}
         return kind.from_pretrained(folder, device=placement.device, **precision)
 
@@ -130,6 +133,8 @@ def _autoencoder(folder: Path, _others: Components) -> AutoencoderKL:
 
     try:
         return AutoencoderKL.from_pretrained(folder, **_PLAIN, use_safetensors=True).eval()
+    except MemoryError:
+        raise
     except Exception as error:  # diffusers raises about everything on files of other networks
         raise InputError(
             "The weights of the autoencoder are damaged or of another network; fetch them again."
@@ -153,14 +158,37 @@ def _frame(folder: Path, others: Components) -> FrameStage:
             raise InputError(
                 f"The diffusion backend frame needs the component {name}; name its backend in the profile."
             )
+    networks = _frame_networks(folder, others.placement.dtype)
+    encoder, projection = others.text_encoder, networks.text_projection
+    if encoder is not None and projection is not None:
+        _check_width("text_encoder", encoder.encode("").shape[-1], projection.proj.in_features)
     return FrameStage(
-        _frame_networks(folder, others.placement.dtype),
+        networks,
         others.autoencoder,
         others.audio_features,
-        others.face_embedding,
-        others.text_encoder,
+        others.face_embedding and _of_width(others.face_embedding, networks.image_projection.config.width_in),
+        encoder,
         others.placement,
     )
+
+
+def _of_width(embed: EmbedFace, width: int) -> EmbedFace:
+    """A face embedding that says so if it is not the one that the networks were trained with."""
+
+    def checked(photo: np.ndarray, landmarks: np.ndarray) -> Tensor:
+        embedding = embed(photo, landmarks)
+        _check_width("face_embedding", len(embedding), width)
+        return embedding
+
+    return checked
+
+
+def _check_width(component: str, given: int, wanted: int) -> None:
+    if given != wanted:
+        raise InputError(
+            f"The diffusion networks take {wanted} numbers from {component} and its backend gives {given}; choose the "
+            "backend that they were trained with, or none."
+        )
 
 
 # False says what is so without the package accelerate anyway, and spares its advertisement
@@ -306,7 +334,7 @@ class Components:
         self.profile = profile
         self._placement = placement
         self._kept: dict[Any, Any] = {}
-        self._locks: defaultdict[Any, threading.RLock] = defaultdict(threading.RLock)  # one component may need others
+        self._locks = {name: threading.RLock() for name in (*COMPONENTS, "")}  # one component may need others
 
     def __getattr__(self, name: str) -> Any:
         if name not in COMPONENTS:
@@ -338,7 +366,7 @@ class Components:
         return self._once(folder, lambda: OwnVoice(SpeechEmotion.from_pretrained(folder, **_PLAIN).eval()))
 
     def _once(self, key: Any, make: Callable[[], Any]) -> Any:
-        with self._locks[key]:
+        with self._locks[key if key in COMPONENTS else ""]:
             if key not in self._kept:
                 self._kept[key] = make()
             return self._kept[key]

@@ -187,8 +187,13 @@ class HubRepository:
             try:
                 listed = {each.path for each in get_cached_repo_tree(self.name, revision=self.commit)}
             except CachedRepoTreeNotFoundError:
-                self._knock(self.commit)
-                listed = set(HfApi().list_repo_files(self.name, revision=self.commit))
+                try:
+                    self._knock(self.commit)
+                    listed = set(HfApi().list_repo_files(self.name, revision=self.commit))
+                except Exception as error:
+                    if not is_unreachable(error) or self._here([]) is None:
+                        raise
+                    listed = {name} if self._here([name]) is not None else set()  # what is here is all we know
         return self.fetch([name]) / name if name in listed else None
 
     def fetch(self, patterns: Sequence[str], *, what: str = "", anew: bool = False) -> Path:

@@ -7,6 +7,7 @@ import json
 import pickle
 import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -298,3 +299,11 @@ def test_names_and_revisions_that_contradict_themselves(hub):
     assert "no revision 'main'; leave it out" in sentence(lambda: SynchroRaMaPipeline.from_pretrained(MINI, "main"))
     assert "name one revision" in sentence(lambda: SynchroRaMaPipeline.from_pretrained(f"{NAME}@a", "b"))
     assert "cannot be the name of a repository" in sentence(lambda: SynchroRaMaPipeline.from_pretrained("a/b--c").a2m)
+
+
+def test_a_cache_without_a_list_of_files_is_used_offline(hub):
+    _ = load("motion_space"), load("a2m")
+    for path in Path(constants.HF_HUB_CACHE).rglob("trees/*.json"):  # older versions of huggingface_hub kept none
+        path.unlink()
+    hub.stop()
+    assert load("a2m") is not None

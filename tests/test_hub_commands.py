@@ -272,3 +272,18 @@ def test_download_takes_backends_and_asks_for_consent(full_hub, capsys):
     assert full_hub.requests == []
     assert main([*command, "--accept-non-commercial"]) == 0
     assert "face_analysis/models/glintr100.onnx" in full_hub.fetched(HALLO) and WHISPER not in full_hub.asked()
+
+
+def test_a_checkpoint_with_a_profile_is_pushed_without_what_it_takes_from_elsewhere(empty, checkpoint, capsys):
+    shutil.rmtree(checkpoint / "diffusion")
+    entry = {"backend": "mouth", "repository": NAME, "folder": "paint", "files": ["paint/*"]}
+    (checkpoint / "profile.json").write_text(json.dumps({"components": {"diffusion": [entry]}}))
+    assert main(["push", str(checkpoint), NAME]) == 0
+    files = empty.commits[empty.branches["main"]]
+    assert json.loads(files["profile.json"])["components"]["diffusion"] == [entry]
+    assert "a2m/config.json" in files and not any(name.startswith("diffusion/") for name in files)
+    assert find_profile(NAME).parts["diffusion"].entry.folder == "paint"
+    (checkpoint / "profile.json").write_text("{")
+    capsys.readouterr()
+    assert main(["push", str(checkpoint), NAME]) == 2
+    assert "The profile profile.json is not valid JSON" in capsys.readouterr().err

@@ -327,3 +327,34 @@ def test_the_page_and_the_user_learn_what_it_needs(full_hub, capsys, photo_path,
     assert find_profile("full").needs.download < needs.download  # what was just fetched
     small = find_profile("mini").needs
     assert small.download == small.vram == 0 and small.problem == ""
+
+
+def test_on_a_gpu_too_small_to_paint_the_rest_works(full_hub, recording, monkeypatch):
+    from synchrorama.placement import Placement
+
+    def too_small() -> Placement:
+        raise InputError("The GPU is too small.")
+
+    monkeypatch.setattr(Placement, "for_this_machine", too_small)
+    pipe = full()
+    assert pipe.transcribe(recording).text == SAYS
+    assert sentence(lambda: pipe.diffusion) == "The GPU is too small."
+
+
+def test_an_embedding_that_the_networks_were_not_trained_with_is_told(full_hub, pipeline, photo_path):
+    portrait = pipeline.look(photo_path).portrait
+    stage = full(backends={"face_embedding": "clip"}).diffusion
+    said = sentence(lambda: stage._face_embedding(portrait.crop, portrait.landmarks))
+    assert "take 512 numbers from face_embedding and its backend gives 24; choose the backend" in said
+
+
+def test_a_profile_of_others_needs_consent_for_its_part_alone(full_hub, tmp_path):
+    components = {name: list(reversed(each)) for name, each in tiny_profile.FULL["components"].items()}
+    components["valence_arousal"].sort(key=lambda entry: entry["backend"] != "audeering")
+    path = tiny_profile.write_profile(tmp_path, components=components)
+    pipe = SynchroRaMaPipeline.from_pretrained(path)
+    assert pipe.a2m is not None and full_hub.requests == []
+    assert "CC-BY-NC-SA-4.0" in sentence(lambda: pipe.components.valence_arousal)
+    assert main(["download", str(path)]) == 2 and full_hub.requests == []
+    accepted = SynchroRaMaPipeline.from_pretrained(path, accept_non_commercial=True)
+    assert accepted.components.valence_arousal is not None

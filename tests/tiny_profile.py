@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from conftest import REPOSITORY
-from hallo_reference import named_tensors, small_parts
+from hallo_reference import named_tensors
 from hub_server import Files, HubServer, files_of
 from tiny_networks import clip_folder, sentiment_folder, vision_language_folder, wav2vec2_folder, whisper_folder
 
@@ -21,10 +21,16 @@ HALLO, AUDEERING = "fudan-generative-ai/hallo", "audeering/wav2vec2-large-robust
 WHISPER, SMOLVLM, VAE = "openai/whisper-small", "HuggingFaceTB/SmolVLM-256M-Instruct", "stabilityai/sd-vae-ft-mse"
 SENTIMENT, CLIP = "cardiffnlp/twitter-xlm-roberta-base-sentiment", "openai/clip-vit-large-patch14"
 VOICE, SOUND = "superb/wav2vec2-base-superb-er", "facebook/wav2vec2-base-960h"
-# Hallo's networks as the parity tests have them, but with attention where it is cheap: on 16 × 16 of 64 × 64 latents
-PARTS = small_parts()
-for _name in ("reference_net", "denoising_unet"):
-    PARTS[_name] = {**PARTS[_name], "attention_levels": [2]}
+_UNET = {"block_out_channels": [8, 8, 16, 16], "attention_levels": [2], "heads": 2, "groups": 4, "image_width": 8}
+PARTS = {
+    "reference_net": _UNET,
+    "denoising_unet": {**_UNET, "audio_width": 8},
+    "image_projection": {"width": 8},
+    "audio_projection": {"width_in": 5 * 12 * 8, "hidden": 16, "width": 8},
+    "face_locator": {"channels": 8},
+}
+"""Hallo's networks, with attention where it is cheap: on 16 × 16 of the 64 × 64 latents."""
+
 SAYS = "I love this wonderful day."
 
 
