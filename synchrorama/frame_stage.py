@@ -90,6 +90,7 @@ class FrameStage:
             embedding is zeros.
         text_encoder: of the scene description, for networks with a text projection; None takes C_t as it is told.
         placement: where and how they run.
+        overlap: frames that a clip shares with the one before.
         deep_every: at every how many steps of a clip everything is computed anew (``DeepFeatures``); 1 is always.
     """
 
@@ -102,11 +103,12 @@ class FrameStage:
         text_encoder: Encodes | None,
         placement: Placement,
         *,
+        overlap: int = OVERLAP,
         deep_every: int = 1,
     ) -> None:
         self.networks, self.autoencoder, self.placement = networks, autoencoder, placement
         self._audio_features, self._face_embedding, self._text_encoder = audio_features, face_embedding, text_encoder
-        self._deep_every = deep_every
+        self._overlap, self._deep_every = overlap, deep_every
         self._large = (networks.reference_net, networks.denoising_unet, autoencoder)
         placement.place([part for part in networks.children() if part not in self._large], self._large)
         if placement.compiles:
@@ -190,7 +192,7 @@ class FrameStage:
             person = self._person(photo, origin)
         shown: list[_Shown] = []  # from two frames before the clip to its end
         taken = 0
-        for span in overlapping(len(told), CLIP_FRAMES, OVERLAP):
+        for span in overlapping(len(told), CLIP_FRAMES, self._overlap):
             for frame in islice(rendered, span.stop - taken):
                 shown.append(self._shown(frame))
                 if noises is None:

@@ -23,7 +23,6 @@ _HALLO = {
     "denoising_unet": {**_UNET, "audio_width": 8, "stored_temporal": False},
     "image_projection": {"width_in": 6, "tokens": 2, "width": 8},
     "audio_projection": {"width_in": 5 * 2 * 3, "hidden": 8, "tokens": 2, "width": 8},
-    "face_locator": {"channels": 16, "widths": [4, 4, 4, 8]},
 }
 _OURS = {
     "denoising_unet": {**_HALLO["denoising_unet"], "condition_widths": {"emotion": 8, "text": 8}},
@@ -33,10 +32,11 @@ _OURS = {
 }
 
 
-def networks(*, ours: bool = False) -> DiffusionNetworks:
+def networks(*, ours: bool = False, halvings: int = 3) -> DiffusionNetworks:
     """Hallo's parts, and what this project adds to them; no weight is zero, so that everything has an effect."""
     torch.manual_seed(3)
-    made = DiffusionNetworks({**_HALLO, **_OURS} if ours else _HALLO)
+    locator = {"channels": 16, "widths": [4] * halvings + [8]}
+    made = DiffusionNetworks({**_HALLO, "face_locator": locator, **(_OURS if ours else {})})
     with torch.no_grad():
         for name, parameter in made.named_parameters():
             if parameter.dim() > 1:
@@ -46,12 +46,13 @@ def networks(*, ours: bool = False) -> DiffusionNetworks:
     return made.eval()
 
 
-def autoencoder() -> AutoencoderKL:
-    """Eight pixels of a side for each of the latents'."""
+def autoencoder(halvings: int = 3) -> AutoencoderKL:
+    """Eight pixels of a side for each of the latents', or another power of two."""
     torch.manual_seed(4)
+    levels = halvings + 1
     return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(4,) * 4, layers_per_block=1, norm_num_groups=2, latent_channels=4, sample_size=SIZE,
+        down_block_types=("DownEncoderBlock2D",) * levels, up_block_types=("UpDecoderBlock2D",) * levels,
+        block_out_channels=(4,) * levels, layers_per_block=1, norm_num_groups=2, latent_channels=4, sample_size=SIZE,
     ).eval()  # fmt: skip
 
 
@@ -62,14 +63,17 @@ def audio_features(samples: np.ndarray, frames: int) -> Tensor:
 
 
 def face_embedding(picture: np.ndarray, landmarks: np.ndarray) -> Tensor:
-    assert picture.shape == (SIZE, SIZE, 3) and landmarks.shape == (LANDMARKS, 2)
+    assert picture.dtype == np.uint8 and picture.shape[2] == 3 and landmarks.shape == (LANDMARKS, 2)
     return torch.linspace(-1, 1, 6) * float(picture.mean()) / 100
 
 
-def stage(*, ours: bool = False, plan: MemoryPlan = MemoryPlan.RESIDENT, **options: Any) -> FrameStage:
+def stage(
+    *, ours: bool = False, plan: MemoryPlan = MemoryPlan.RESIDENT, halvings: int = 3, **options: Any
+) -> FrameStage:
     placement = Placement(device=torch.device("cpu"), dtype=torch.float32, plan=plan)
     parts = {"audio_features": audio_features, "face_embedding": face_embedding, "text_encoder": None, **options}
-    return FrameStage(networks(ours=ours), autoencoder(), placement=placement, **parts)
+    made = networks(ours=ours, halvings=halvings)
+    return FrameStage(made, autoencoder(halvings), placement=placement, **parts)
 
 
 def frame(t: int) -> MotionFrame:

@@ -19,7 +19,7 @@ IMPORT_NAMES = {
     "pillow": "PIL", "imageio-ffmpeg": "imageio_ffmpeg", "opencv-contrib-python": "cv2", "scikit-image": "skimage",
     "vadersentiment": "vaderSentiment", "c2pa-python": "c2pa",
 }  # fmt: skip
-TOOLS = {"ruff", "tensorboard", "protobuf", "onnxruntime"}  # run, used by others, or imported if there
+TOOLS = {"ruff", "tensorboard", "protobuf", "pytest-xdist", "onnxruntime"}  # run, used by others, or imported if there
 # gradio brings its client; spaces exists on Spaces only, and the page does without it; ray is for generate --ray only,
 # onnxruntime for the face embedding of the full profile, which is not necessary
 OURS = {"synchrorama", "app", "page", "conftest", "gradio_client", "starlette", "spaces", "ray", "onnxruntime"}
@@ -56,7 +56,7 @@ def imports(*patterns: str) -> set[str]:
 def test_the_readme_starts_with_two_commands_one_of_which_ci_runs():
     assert commands(README)[:2] == [
         "pip install -r requirements.txt && python app.py",
-        "pip install -r requirements-dev.txt && python -m pytest",
+        "pip install -r requirements-dev.txt && python -m pytest -n 2",
     ]
     ci = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
     assert "grep -m1 '^pip install -r requirements-dev.txt && ' README.md" in ci

@@ -268,6 +268,38 @@ def test_no_more_than_two_clips_are_made_ahead(stage):
     assert len(taken) <= 4 * CLIP_FRAMES
 
 
+# ------------------------------------------------------------------------------------------ in the pipeline
+
+
+@pytest.fixture(scope="module")
+def generation(pipeline, photo_path, speech_path):
+    """A generation of 4 frames whose pictures have 512 pixels and whose latents 16."""
+    result = pipeline(photo_path, speech_path, replace(SETTINGS, inference_steps=2, mark="none"))
+    return replace(result, motion=result.motion[:4], diffusion=frame_samples.stage(halvings=5))
+
+
+def test_it_paints_what_the_pipeline_renders(generation, tmp_path):
+    reported = []
+    watched = replace(generation, work=replace(generation.work, progress=lambda *told: reported.append(told)))
+    frames = list(watched.frames)
+    assert len(frames) == 4 and {frame.shape for frame in frames} == {(512, 512, 3)}
+    assert np.abs(frames[2].astype(float) - generation.frame(2)).mean() > 5
+    assert [done for _, done, _ in reported] == list(range(5))
+    assert generation.save(tmp_path / "painted.mp4").stat().st_size > 5_000
+
+
+def test_a_generation_can_be_left_and_stopped(generation):
+    frames = generation.frames
+    next(frames)
+    frames.close()
+    assert "ahead" not in [thread.name for thread in threading.enumerate()]
+    steps = []
+    work = replace(generation.work, should_stop=lambda: len(steps) > 0, after_step=lambda *_: steps.append(1))
+    with pytest.raises(Cancelled):
+        list(replace(generation, work=work).frames)
+    assert len(steps) == 1
+
+
 # ------------------------------------------------------------------------------------------ watched, stopped, refused
 
 
