@@ -50,10 +50,17 @@ class Rates:
 MOUTH = Rates()
 """The shipped weights: measured on two cores of a laptop (benchmarks/realtime.py)."""
 
-# 7.7 TFLOP a pass and 64 for the rest per second of video, 16/14 of the passes because clips overlap; 40 TFLOP a second
-# is what half-precision networks often get out of cards such as A10G, L4 or RTX 3090.
-FRAME = Rates(start=2.0, analysis=0.2, each_pass=7.7 * 16 / 14 / 40, around=64 / 40)
-"""Frames of full size on a GPU: by arithmetic, not measured."""
+
+def _on_a_gpu(sustained: float) -> Rates:
+    """Frames of full size on a GPU that does ``sustained`` TFLOP a second, by arithmetic (docs/full.md), not measured:
+    for a second of video a pass takes 44 TFLOP, the autoencoder and ReferenceNet 71."""
+    return Rates(start=2.0, analysis=0.2, each_pass=44 / sustained, around=71 / sustained)
+
+
+FRAME = _on_a_gpu(40)
+"""What half-precision networks often get out of cards such as A10G, L4 or RTX 3090."""
+FRAME_ON_ZERO_GPU = _on_a_gpu(80)
+"""Likewise, of half an RTX PRO 6000."""
 
 # One step of 16 frames in bfloat16 took 418 s and their decoding 325 s; float32, which is used there, 5 times that.
 FRAME_ON_CPU = Rates(start=60.0, analysis=1.0, each_pass=5 * 418 * 25 / 14, around=5 * 380 * 25 / 16)
@@ -64,9 +71,11 @@ def rates_of(backend: str) -> Rates:
     """Those of a backend of the component diffusion, on this machine."""
     if backend != "frame":
         return MOUTH
+    if on_zero_gpu():
+        return FRAME_ON_ZERO_GPU
     import torch
 
-    return FRAME if on_zero_gpu() or torch.cuda.is_available() else FRAME_ON_CPU
+    return FRAME if torch.cuda.is_available() else FRAME_ON_CPU
 
 
 class Speed:

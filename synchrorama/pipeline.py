@@ -188,8 +188,7 @@ class SynchroRaMaPipeline:
         if motion is not None:
             frames = None if recording is None else recording.frame_count
             motion = driving_motion(motion, frames, settings.max_seconds, work.warnings)
-            emotion, acting = embedding.chosen(_NEUTRAL, len(motion)), None
-            scene = SceneText()
+            emotion, acting, scene = embedding.chosen(_NEUTRAL, len(motion)), None, SceneText()
         else:
             with work.stage("Hearing the emotion"):
                 emotion = self._emotion(recording, settings, renderer.expression, work.warnings, work.check)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -269,11 +271,11 @@ def test_the_time_of_a_gpu_follows_steps_passes_and_frames_and_too_much_is_refus
         settings = maker.pipeline.settings(seed=1, **{"inference_steps": 8, "guidance_scale": 3.5, **changed})
         return maker.gpu_seconds(_Heard(settings, frames), None)
 
-    usual = asked(50)
-    assert usual < 6 + 1.3 * FRAME.rendering_seconds(2, maker.pipeline.settings(inference_steps=8, guidance_scale=3.5))
-    assert asked(100) > 1.5 * (usual - 6) + 6 and asked(50, inference_steps=16) > usual + 2
-    assert asked(50, guidance_scale=1.0) < usual - 1
-    maker.check_length(2.0, maker.pipeline.settings())
+    usual = asked(25)
+    assert usual < 6 + 1.3 * FRAME.rendering_seconds(1, maker.pipeline.settings(inference_steps=8, guidance_scale=3.5))
+    assert asked(30) > 1.4 * (asked(20) - 6) + 6 and asked(25, inference_steps=16) > usual + 2
+    assert asked(25, guidance_scale=1.0) < usual - 1
+    maker.check_length(1.0, maker.pipeline.settings())
     with pytest.raises(InputError, match="one is lent for 120 s at most; please take a shorter recording"):
         maker.check_length(200.0, maker.pipeline.settings())
 
@@ -296,6 +298,18 @@ def test_on_zero_gpu_what_was_not_placed_at_start_is_refused_and_mini_needs_no_g
     steps = list(maker.make(str(photo_path), str(speech_path), GenerationSettings(seed=1), tmp_path, lambda: None))
     assert isinstance(steps[-1], Made) and zero_gpu == [] and hub.requests == []
     maker.check_length(290.0, GenerationSettings())
+
+
+def test_what_a_space_is_told_to_preload_is_what_the_profile_names():
+    text = (REPOSITORY / "docs" / "space.md").read_text(encoding="utf-8")
+    told = {tuple(line.split()) for line in re.findall(r"^  - (\S+ \S+ [0-9a-f]{40})$", text, re.MULTILINE)}
+    profile = json.loads((REPOSITORY / "checkpoints" / "full.json").read_text(encoding="utf-8"))
+    named = {
+        (each["repository"], ",".join(file for file in each["files"] if "*" not in file), each["revision"])
+        for each, *_ in profile["components"].values()
+        if "repository" in each
+    }
+    assert told == named
 
 
 def test_elsewhere_no_gpu_is_asked_for():
