@@ -307,8 +307,10 @@ def test_the_full_profile_says_why_it_cannot_be_used_here_and_is_refused(visit):
     result = source_of(page, "#result video")
     page.click("text=Diffusion: how the mouth is painted")
     page.wait_for_function("document.querySelector('#inference-steps input[type=number]')?.value > 1")
-    page.click("#generate")
-    text_in(page, "#profile", "need a GPU, and there is none here")
+    text_in(page, "#seen", "cannot be used here")
+    with page.expect_response(lambda answer: answer.status == 422) as refused:
+        page.click("#generate")
+    assert "need a GPU, and there is none here" in refused.value.text()
     assert source_of(page, "#result video") == result and not page.is_visible("#progress img")
     page.click("#profile label:has-text('Mini')")
     page.wait_for_function("document.querySelector('#inference-steps input[type=number]')?.value === '1'")
