@@ -118,7 +118,7 @@ RECIPES = (
     Recipe("Hallo's: 40 steps, passes one by one, no overlap", MemoryPlan.SEQUENTIAL, HALLO, {"overlap": 0}),
     Recipe("8 steps from noise", MemoryPlan.RESIDENT, OURS),
     Recipe("6 steps from motion frames", MemoryPlan.RESIDENT, SIX),
-    Recipe("8 steps from noise, deep features every 2nd", MemoryPlan.RESIDENT, OURS, {"deep_every": 2}),
+    Recipe("8 steps from noise, deep features every 2nd", MemoryPlan.RESIDENT, {**OURS, "feature_caching": 2}),
     Recipe("8 steps from noise, guidance off", MemoryPlan.RESIDENT, {**OURS, "guidance_scale": 1.0}),
     Recipe("6 steps from motion frames", MemoryPlan.SEQUENTIAL, SIX),
     Recipe("6 steps from motion frames", MemoryPlan.OFFLOADED, SIX),
@@ -127,7 +127,8 @@ RECIPES = (
 
 def cost(recipe: Recipe) -> Cost:
     """A clip in the midst of a video: what belongs to the whole video is left out."""
-    steps, counted = recipe.settings["inference_steps"], recipe.options.get("deep_every", 1)  # the others cost as much
+    steps = recipe.settings["inference_steps"]
+    counted = recipe.settings.get("feature_caching", 1)  # the others cost as much
     settings = {**recipe.settings, "inference_steps": counted, "diffusion_strength": 1.0}
     settings = GenerationSettings(seed=1, **settings)
     plan = MemoryPlan.SEQUENTIAL if recipe.plan is MemoryPlan.OFFLOADED else recipe.plan  # they compute the same

@@ -125,7 +125,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=6, help="inference steps (default 6)")
     parser.add_argument("--guidance", type=float, default=3.5, help="1 is off and needs one pass (default 3.5)")
     parser.add_argument("--strength", type=float, default=0.6, help="1 starts from noise alone (default 0.6)")
-    parser.add_argument("--deep-every", type=int, default=1, help="compute deep features every n-th step (default 1)")
+    parser.add_argument("--feature-caching", type=int, default=1, help="compute all at every n-th step (default 1)")
     parser.add_argument("--compile", action="store_true", help="torch.compile the UNets")
     parser.add_argument("--threads", type=int, default=2, help="on a CPU (default 2)")
     parser.add_argument("--baseline", action="store_true", help="Hallo's recipe too, and the ratio")
@@ -151,11 +151,11 @@ def main() -> None:
 
     settings = {
         "sampler": arguments.sampler, "inference_steps": arguments.steps, "guidance_scale": arguments.guidance,
-        "diffusion_strength": arguments.strength,
+        "diffusion_strength": arguments.strength, "feature_caching": arguments.feature_caching,
     }  # fmt: skip
     name = torch.cuda.get_device_name() if arguments.device == "cuda" else f"CPU, {arguments.threads} threads"
     figures = {"device": name, "dtype": arguments.dtype, "frames": arguments.frames, "size": arguments.size}
-    fast = made(arguments.plan, overlap=OVERLAP, deep_every=arguments.deep_every)
+    fast = made(arguments.plan, overlap=OVERLAP)
     figures["full"] = measure(fast, arguments, settings)
     if arguments.baseline:
         del fast  # its memory is needed

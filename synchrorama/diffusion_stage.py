@@ -103,7 +103,7 @@ class DiffusionStage:
             rendered: the T motion frames; they are taken as they are needed.
             photo: the photo itself as a frame.
             told: about the T frames.
-            settings: inference steps, guidance scale, strength, sampler, emotion strength and seed.
+            settings: inference steps, guidance scale, strength, sampler, feature caching, emotion strength and seed.
             after_step: see ``AfterStep``.
 
         Raises:
@@ -167,7 +167,10 @@ class DiffusionStage:
                 after_step(done, steps, lambda: _seen(self.codec.preview(latents[0].transpose(0, 1), clip.motion[0])))
 
         with explained(_NEEDS_LESS), torch.inference_mode():
-            conditions = {told: self._denoiser.conditions(clip, features, told) for told in passes}
+            conditions = {
+                told: self._denoiser.conditions(clip, features, told, deep_every=settings.feature_caching)
+                for told in passes
+            }
             latents = sampler(lambda x, t: guided(predict, x, t, passes), noise, motion, watch)[0]
         # Zeros are the motion frame, so a share of the latents is a share of the way. To start from the noised motion
         # frame instead leaves the colours of some people further from the real ones for the same gain on others.

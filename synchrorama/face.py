@@ -139,13 +139,12 @@ def _cut_out(picture: np.ndarray, face: np.ndarray) -> tuple[np.ndarray, np.ndar
     to_turned = turn_matrix(quarter_turns, turned.shape)
     face = transform(face, to_turned)
     roll -= 90 * round(roll / 90)
-    crop, to_crop = _upright_square(turned, face) if abs(roll) <= MAX_ROLL else _tilted_square(turned, face, roll)
+    crop, to_crop = _upright_crop(turned, face) if abs(roll) <= MAX_ROLL else _tilted_crop(turned, face, roll)
     return crop, compose(to_crop, to_turned)
 
 
-def _upright_square(picture: np.ndarray, face: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cut a square of whole pixels, kept inside the picture as far as it fits."""
-    height, width = picture.shape[:2]
+def upright_square(face: np.ndarray, width: int, height: int) -> tuple[int, int, int]:
+    """Left, top and side of the square of whole pixels around an upright face, inside the picture as far as it fits."""
     side, middle = _square(face)
     if side > min(width, height):
         side = max(min(width, height), side * MIN_CROP_SCALE / CROP_SCALE)
@@ -154,6 +153,13 @@ def _upright_square(picture: np.ndarray, face: np.ndarray) -> tuple[np.ndarray, 
         int(np.clip(round(c - side / 2), *sorted((0, length - side))))
         for c, length in zip(middle, (width, height), strict=True)
     )
+    return left, top, side
+
+
+def _upright_crop(picture: np.ndarray, face: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cut out ``upright_square``."""
+    height, width = picture.shape[:2]
+    left, top, side = upright_square(face, width, height)
     before, after = (max(0, -top), max(0, -left)), (max(0, top + side - height), max(0, left + side - width))
     part = picture[max(top, 0) : top + side, max(left, 0) : left + side]
     scale = CROP_SIZE / side
@@ -166,7 +172,7 @@ def _upright_square(picture: np.ndarray, face: np.ndarray) -> tuple[np.ndarray, 
     return _soften_margin(crop, to_crop, picture.shape), to_crop
 
 
-def _tilted_square(picture: np.ndarray, face: np.ndarray, roll: float) -> tuple[np.ndarray, np.ndarray]:
+def _tilted_crop(picture: np.ndarray, face: np.ndarray, roll: float) -> tuple[np.ndarray, np.ndarray]:
     """Cut a rotated square in which the head is upright; the picture is mirrored where the square leaves it."""
     angle = np.radians(roll)
     rotation = np.array([[np.cos(angle), np.sin(angle), 0], [-np.sin(angle), np.cos(angle), 0]])

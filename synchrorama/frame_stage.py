@@ -51,7 +51,8 @@ SAMPLERS: dict[str, Callable[[], Any]] = {
     "dpm++": lambda: DPMSolverMultistepScheduler(**_SOLVER),
 }
 """What ``GenerationSettings.sampler`` may be: solvers for Hallo's schedule, which ends in pure noise, and its velocity
-prediction. ``euler`` is DDIM (Song et al. 2021), the solver of first order, with which Hallo samples."""
+prediction. ``euler`` is DDIM (Song et al. 2021), the solver of first order, with which Hallo samples; in diffusers it
+leaves a trace of noise, a thirtieth, where the number of steps does not divide 1000."""
 
 
 class Encodes(Protocol):
@@ -91,7 +92,6 @@ class FrameStage:
         text_encoder: of the scene description, for networks with a text projection; None takes C_t as it is told.
         placement: where and how they run.
         overlap: frames that a clip shares with the one before.
-        deep_every: at every how many steps of a clip everything is computed anew (``DeepFeatures``); 1 is always.
     """
 
     def __init__(
@@ -104,11 +104,10 @@ class FrameStage:
         placement: Placement,
         *,
         overlap: int = OVERLAP,
-        deep_every: int = 1,
     ) -> None:
         self.networks, self.autoencoder, self.placement = networks, autoencoder, placement
         self._audio_features, self._face_embedding, self._text_encoder = audio_features, face_embedding, text_encoder
-        self._overlap, self._deep_every = overlap, deep_every
+        self._overlap = overlap
         self._large = (networks.reference_net, networks.denoising_unet, autoencoder)
         placement.place([part for part in networks.children() if part not in self._large], self._large)
         if placement.compiles:
@@ -134,7 +133,7 @@ class FrameStage:
             photo: the photo itself as a frame.
             told: about the T frames.
             settings: inference steps, guidance scale, strength (1 starts from noise alone, less keeps more of the
-                motion frames, 0 leaves them as they are), sampler, emotion strength and seed.
+                motion frames, 0 leaves them as they are), sampler, feature caching, emotion strength and seed.
             after_step: see ``AfterStep``; called in that thread.
 
         Raises:
@@ -237,12 +236,10 @@ class FrameStage:
             for names in together:
                 passes = [PASSES[told] for told in names]
                 features = self.denoiser.features(person, earlier, passes, len(clip))
-                prepared.append(
-                    (
-                        [weights[told] for told in names],
-                        self.denoiser.conditions(conditions, person, features, passes, deep_every=self._deep_every),
-                    )
+                given = self.denoiser.conditions(
+                    conditions, person, features, passes, deep_every=settings.feature_caching
                 )
+                prepared.append(([weights[told] for told in names], given))
 
         def predict(latents: Tensor, timestep: Tensor) -> Tensor:
             total = 0

@@ -32,7 +32,7 @@ class ReadSentiment(Protocol):
     """Component ``sentiment``."""
 
     def __call__(self, transcript: Transcript, frames: int) -> Sentiment:
-        """What the words feel like in each of ``frames`` frames; neutral where the transcript is not usable."""
+        """What the words feel like in each of ``frames`` frames; neutral where they cannot be read."""
 
 
 class HearEmotion(Protocol):

@@ -360,8 +360,9 @@ class SynchroRaMaPipeline:
         sources, plane = {}, np.zeros((2, frames), np.float32)
         if weights["text"] > 0:
             transcript = self.transcribe(recording, settings, lambda text: check())
-            warnings.extend(transcript.notes)
-            sources["text"] = self.sentiment(transcript, frames).probabilities
+            sentiment = self.sentiment(transcript, frames)
+            warnings += [*transcript.notes, *sentiment.notes]
+            sources["text"] = sentiment.probabilities
         if weights["voice"] > 0:
             sources["voice"] = self.voice(recording, check).probabilities
         if weights["valence_arousal"] > 0:

@@ -259,6 +259,13 @@ class GenerationSettings:
         "How steps are taken from noise to picture; a difference shows from 2 inference steps on.",
         str, choices=SAMPLERS,
     )  # fmt: skip
+    feature_caching: int = _control(
+        1,
+        "Feature caching",
+        "At every how many inference steps all of the network is computed: 1 always; with 2 and more the steps between "
+        "reuse most of it, which is faster and less exact.",
+        int, minimum=1, maximum=5, step=1,
+    )  # fmt: skip
     preview: bool = _control(
         False,
         "Preview",

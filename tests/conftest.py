@@ -45,6 +45,58 @@ def pipeline():
     return SynchroRaMaPipeline.from_pretrained("checkpoints/mini")
 
 
+TALKING_FRAMES = 40
+
+
+@pytest.fixture(scope="session")
+def talking_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A mouth that opens and shuts twice a second, and smiles in the second half, with noise for a sound."""
+    from synchrorama.blendshapes import BLENDSHAPE_INDEX, MotionSpace
+    from synchrorama.face import find_portrait
+    from synchrorama.media import Speech, read_photo
+    from synchrorama.motion import Motion
+    from synchrorama.motion_frames import MotionFrameRenderer
+    from synchrorama.video_writer import VideoWriter
+
+    folder, frames = tmp_path_factory.mktemp("video"), TALKING_FRAMES
+    space = MotionSpace.from_pretrained(REPOSITORY / "checkpoints" / "mini" / "motion_space")
+    portrait = find_portrait(read_photo(ASSETS / "eileen_collins.jpg"))
+    motion = Motion.rest(frames)
+    motion.column("jawOpen")[:] = 0.5 * np.sin(np.arange(frames) * np.pi / 12) ** 2
+    for side in ("Left", "Right"):
+        motion.blendshapes[frames // 2 :, BLENDSHAPE_INDEX["mouthSmile" + side]] = 0.6
+    sound = 0.1 * np.random.default_rng(0).standard_normal(frames * SAMPLE_RATE // 25).astype(np.float32)
+    speech = Speech(sound, len(sound) / SAMPLE_RATE, write_wav(folder / "sound.wav", sound))
+    with VideoWriter(folder / "Ada1_0.mp4", 512, 512, speech) as writer:
+        for frame in MotionFrameRenderer(portrait.crop, portrait.landmarks, space).frames(motion):
+            writer.write(frame)
+    return folder / "Ada1_0.mp4"
+
+
+@pytest.fixture(scope="session")
+def pieces(tmp_path_factory: pytest.TempPathFactory, talking_video: Path) -> Path:
+    """The video as a piece with latents, by the commands, with tiny networks in the layout of the published ones."""
+    import torch
+    from diffusers import AutoencoderKL
+    from tiny_networks import wav2vec2_folder
+    from transformers import Wav2Vec2Model
+
+    from synchrorama.__main__ import main
+
+    folder, networks = tmp_path_factory.mktemp("pieces"), tmp_path_factory.mktemp("networks")
+    assert not main(["prepare", "clips", str(talking_video), "--layout", "hdtf", "-o", str(folder)])
+    torch.manual_seed(0)
+    AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 6, up_block_types=("UpDecoderBlock2D",) * 6,
+        block_out_channels=(4,) * 6, norm_num_groups=2, latent_channels=4, mid_block_add_attention=False,
+    ).save_pretrained(networks / "autoencoder")  # fmt: skip
+    wav2vec2_folder(networks / "wav2vec2", Wav2Vec2Model)
+    encoders = ["--autoencoder", str(networks / "autoencoder"), "--wav2vec2", str(networks / "wav2vec2")]
+    for _ in range(2):
+        assert not main(["prepare", "latents", str(folder), *encoders])
+    return folder
+
+
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     """A Hub with a copy of checkpoints/mini, to which huggingface_hub is set as by the environment variables."""

@@ -250,6 +250,13 @@ def test_control_sampler(result):
         assert np.abs(picture - pictures[i - 1]).mean() < 3  # the same flow, solved in another way
 
 
+def test_control_feature_caching(result):
+    """Less exact, the more steps reuse what an earlier one has found; as exact as ever where no step is left to."""
+    exact, second, fourth = (painting(result, feature_caching=n, inference_steps=4) for n in (1, 2, 4))
+    assert 0 < np.abs(second - exact).mean() <= np.abs(fourth - exact).mean() < 3
+    assert np.array_equal(painting(result, feature_caching=1), painting(result, feature_caching=5))
+
+
 # ------------------------------------------------------------------------------------------ watched, stopped, refused
 
 

@@ -26,7 +26,7 @@ from synchrorama.face import find_portrait
 from synchrorama.media import read_photo
 from synchrorama.motion_frames import MotionFrameRenderer
 from synchrorama.scene import TextEncoder
-from synchrorama.training import diffusion, losses
+from synchrorama.training import diffusion, loop, losses
 from synchrorama.training.face_reader import FaceReader, measure
 from synchrorama.training.face_reader import train as train_reader
 from synchrorama.training.pair_batches import PairSequences, shown_emotion, unvaried
@@ -256,7 +256,7 @@ def test_pairs_are_told_in_terms_of_emotion_and_text(batch):
 
 def test_the_learning_rate_rises_and_falls(pairs, tmp_path):
     settings = config(pairs, tmp_path, steps=100, warm_up=10)
-    rates = [diffusion.learning_rate(settings, step) for step in range(100)]
+    rates = [loop.learning_rate(settings, step) for step in range(100)]
     assert np.argmax(rates) in (9, 10) and rates[0] < 0.2 * max(rates) and rates[-1] == pytest.approx(9e-5)
 
 

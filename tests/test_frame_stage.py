@@ -106,6 +106,16 @@ def test_control_sampler(stage, name):
         assert np.abs(far).max() > 2
 
 
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_follows_hallos_schedule(name):
+    scheduler = SAMPLERS[name]()
+    scheduler.set_timesteps(8)
+    assert scheduler.timesteps.tolist() == [999, 874, 749, 624, 499, 374, 249, 124]  # trailing
+    assert scheduler.alphas_cumprod[-1] < 1e-6  # pure noise
+    assert scheduler.alphas_cumprod[0] == pytest.approx(1 - 0.00085, abs=1e-5)
+    assert scheduler.config.prediction_type == "v_prediction"
+
+
 def test_what_is_told_is_heard():
     stage = frame_samples.stage(ours=True)
     told = frame_samples.told(4)
@@ -196,8 +206,8 @@ def test_offloaded_networks_take_turns(monkeypatch):
 
 
 def test_deep_features_once_are_exact_and_reused_differ_a_little(result):
-    settings = replace(SETTINGS, inference_steps=4)
-    exact, same, reused = (painted(frame_samples.stage(deep_every=n), 3, settings) for n in (1, 1, 2))
+    settings = [replace(SETTINGS, inference_steps=4, feature_caching=n) for n in (1, 1, 2)]
+    exact, same, reused = (painted(frame_samples.stage(), 3, each) for each in settings)
     assert np.array_equal(exact, same)
     assert 0 < np.abs(reused - exact).mean() < 10
 

@@ -87,7 +87,7 @@ class WhisperTranscriber:
         Returns:
             A transcript after each window of at most 30 s that begins and ends in a pause; the last one is final. It
             has no words when there is silence, or noise or music that Whisper knows for such. Its language is that of
-            the first window with speech; ``english`` says if it is English, and a note says which it is if not.
+            the first window with speech.
         """
         samples = np.asarray(samples, np.float32)
         words: list[Word] = []
@@ -227,16 +227,14 @@ def _transcript(words: list[Word], language: str | None) -> Transcript:
         return Transcript(notes=("No words were heard, so none weigh in; type the transcript if there are any.",))
     confidence = float(np.mean([word.confidence for word in words]))
     notes = []
-    if language != "en":
-        name = LANGUAGES.get(language, language).capitalize()
-        notes.append(f"The words are in {name}; where only English sentiment can be read, they do not weigh in.")
     if confidence < USABLE_CONFIDENCE:
         notes.append(
             f"The words were not understood surely enough (confidence {confidence:.2f}), so they do not weigh in; type "
             "the transcript to use them."
         )
     shown = tuple(words) if confidence >= _WORTH_SHOWING else ()
-    return Transcript(shown, confidence, english=language == "en", notes=tuple(notes), punctuated=True)
+    name = LANGUAGES.get(language, language).capitalize()
+    return Transcript(shown, confidence, language == "en", name, notes=tuple(notes), punctuated=True)
 
 
 def _windows(samples: np.ndarray) -> list[slice]:

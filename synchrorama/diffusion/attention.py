@@ -10,11 +10,33 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import groupby
+from typing import NamedTuple
 
 import torch
 from diffusers.models.attention import FeedForward
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
+
+
+class Seeing(NamedTuple):
+    """Frames ``start`` to ``stop`` and which of the references each of them sees; None where they see none."""
+
+    start: int
+    stop: int
+    rows: tuple[int, ...] | None
+
+
+def who_sees_what(rows: Sequence[int | None]) -> tuple[Seeing, ...]:
+    """For each frame which reference it sees, or None → the same of neighbours that see, or do not, together.
+
+    These are known before a network runs: to ask a tensor on a GPU would wait for the GPU.
+    """
+    groups, start = [], 0
+    for blind, group in groupby(rows, lambda row: row is None):
+        seen = tuple(group)
+        groups.append(Seeing(start, start + len(seen), None if blind else seen))
+        start += len(seen)
+    return tuple(groups)
 
 
 def to_tokens(x: Tensor) -> Tensor:
@@ -51,15 +73,14 @@ class SpatialTransformer(nn.Module):
         x: Tensor,
         tokens: Tensor | None = None,
         reference: Tensor | None = None,
-        sees: Sequence[int | None] | None = None,
+        sees: tuple[Seeing, ...] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """
         Args:
             x: (N, C, H, W).
             tokens: (N, n, token_width) image tokens.
             reference: (R, H·W, C) what ReferenceNet wrote here.
-            sees: which of the references each of the N frames sees, or None where it sees none; left out, each frame
-                has one of its own.
+            sees: which of the references each of the N frames sees; left out, each has one of its own.
 
         Returns:
             (N, C, H, W), and (N, H·W, C) what the self-attention read: this is what ReferenceNet writes.
@@ -82,7 +103,7 @@ class _SpatialBlock(nn.Module):
         self.ff = FeedForward(channels)
 
     def forward(
-        self, hidden: Tensor, tokens: Tensor | None, reference: Tensor | None, sees: Sequence[int | None] | None
+        self, hidden: Tensor, tokens: Tensor | None, reference: Tensor | None, sees: tuple[Seeing, ...] | None
     ) -> tuple[Tensor, Tensor]:
         read = self.norm1(hidden)
         hidden = hidden + self._self_attention(read, reference, sees)
@@ -90,16 +111,15 @@ class _SpatialBlock(nn.Module):
             hidden = hidden + self.attn2(self.norm2(hidden), encoder_hidden_states=tokens)
         return hidden + self.ff(self.norm3(hidden)), read
 
-    def _self_attention(self, read: Tensor, reference: Tensor | None, sees: Sequence[int | None] | None) -> Tensor:
+    def _self_attention(self, read: Tensor, reference: Tensor | None, sees: tuple[Seeing, ...] | None) -> Tensor:
         if reference is None:
             return self.attn1(read)
-        attended, start = [], 0
-        # Neighbours that see, or do not, go together. Asking a tensor on a GPU instead would wait for the GPU.
-        for blind, run in groupby(range(len(read)) if sees is None else sees, lambda row: row is None):
-            rows = list(run)
-            part = read[start : start + len(rows)]
-            start += len(rows)
-            both = None if blind else torch.cat([part, reference[rows].to(part.dtype)], 1)
+        if sees is None:
+            return self.attn1(read, encoder_hidden_states=torch.cat([read, reference.to(read.dtype)], 1))
+        attended = []
+        for start, stop, rows in sees:
+            part = read[start:stop]
+            both = None if rows is None else torch.cat([part, reference[list(rows)].to(part.dtype)], 1)
             attended.append(self.attn1(part, encoder_hidden_states=both))
         return attended[0] if len(attended) == 1 else torch.cat(attended)
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from synchrorama.diffusion.attention import (
     AudioTransformer,
     ConditionTransformer,
+    Seeing,
     SpatialTransformer,
     TemporalTransformer,
 )
@@ -58,7 +59,7 @@ class Conditions:
         region_weights: region → factor on what is heard there.
         tokens: condition (emotion, text) → (N, n, width).
         reference: per attention, in the order of execution, (R, H·W, C) from ReferenceNet; empty without.
-        sees: which of the R each of the N frames sees, None where it sees none.
+        sees: which of the R each of the N frames sees.
         motion: likewise (B, M, C, H, W), features of the preceding frames from ReferenceNet; empty without.
     """
 
@@ -69,7 +70,7 @@ class Conditions:
     region_weights: dict[str, float] = field(default_factory=dict)
     tokens: dict[str, Tensor] = field(default_factory=dict)
     reference: list[Tensor] = field(default_factory=list)
-    sees: tuple[int | None, ...] | None = None
+    sees: tuple[Seeing, ...] | None = None
     motion: list[Tensor] = field(default_factory=list)
 
 
@@ -229,21 +230,21 @@ class UpBlock(Attentions):
         time: Tensor,
         place: Place,
         conditions: Conditions,
-        layers: range | None = None,
+        first: int = 0,
     ) -> tuple[Tensor, list[Tensor]]:
         """→ x, and what the self-attentions read.
 
         Args:
-            kept: for each residual block what comes from the other side, last first.
-            layers: which of the residual blocks to run; all if left out. Twice the resolution follows the last.
+            kept: for each residual block that is to run what comes from the other side, last first.
+            first: the number of the first of them. Twice the resolution follows the last that there is.
         """
-        reads, count = [], len(self.resnets)
-        layers = range(count) if layers is None else layers
-        for j, other in zip(layers, kept, strict=True):
+        reads = []
+        for j, other in enumerate(kept, first):
             x, read = self._attend(j, self.resnets[j](torch.cat([x, other], 1), time), place, conditions)
             reads += read
-        for upsampler in self.upsamplers if layers.stop == count else ():
-            x = upsampler(x)
+        if first + len(kept) == len(self.resnets):
+            for upsampler in self.upsamplers:
+                x = upsampler(x)
         return x, reads
 
 

@@ -14,6 +14,7 @@ from synchrorama.diffusion.denoising_unet import region_masks
 from synchrorama.diffusion.networks import DiffusionNetworks
 from synchrorama.diffusion.reference_net import ReferenceFeatures
 from synchrorama.diffusion.sampling import FULL, WITHOUT
+from synchrorama.diffusion.unet import DeepFeatures
 
 # Mean and spread of speech in log-mel from the lowest to the highest band: without them what all sounds have in common
 # drowns what tells them apart.
@@ -65,11 +66,18 @@ class Denoiser:
         return self.networks.reference_net(self.codec.encode_reference(reference))
 
     def conditions(
-        self, clip: ClipConditions, features: ReferenceFeatures, told: str = FULL, guided: Tensor | None = None
+        self,
+        clip: ClipConditions,
+        features: ReferenceFeatures,
+        told: str = FULL,
+        guided: Tensor | None = None,
+        *,
+        deep_every: int = 1,
     ) -> dict[str, Any]:
         """What the denoising UNet is given besides latents and timestep: the same at every step.
 
         Where ``guided`` (B,) is False the guide is blank, so that training needs what else is told; None is nowhere.
+        ``deep_every``: at every how many steps everything is computed anew (``DeepFeatures``).
         """
         clip, networks = clip.told(told), self.networks
         batch, frames = clip.motion.shape[:2]
@@ -87,6 +95,7 @@ class Denoiser:
                 "text": networks.text_projection(clip.text),
             },
             "guide": guide,
+            "deep": DeepFeatures(deep_every),
         }
 
     def predict(self, latents: Tensor, timestep: Tensor, conditions: dict[str, Any]) -> Tensor:

@@ -93,13 +93,22 @@ class FrameDenoiser:
             have them.
         order: see ``TokenOrder``; left out, Hallo's for networks that have no more than Hallo's parts. Training takes
             ``own``.
+        dtype: what tensors become instead, for networks whose parts differ.
     """
 
-    def __init__(self, networks: DiffusionNetworks, order: TokenOrder | None = None) -> None:
+    def __init__(
+        self, networks: DiffusionNetworks, order: TokenOrder | None = None, dtype: torch.dtype | None = None
+    ) -> None:
         self.networks = networks
         ours = (networks.motion_guide, networks.emotion_projection, networks.text_projection)
         self.order: TokenOrder = order or ("hallo" if all(part is None for part in ours) else "own")
+        self._dtype = dtype
         self._levels = len(networks.denoising_unet.config.block_out_channels)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What tensors become."""
+        return self._dtype or self.networks.dtype
 
     @property
     def knows_meaning(self) -> bool:
@@ -120,7 +129,7 @@ class FrameDenoiser:
             photo: (B, C, H, W) latents.
             embedding: (B, width_in) of the face; zeros where there is none.
         """
-        project, kind = self.networks.image_projection, self.networks.dtype
+        project, kind = self.networks.image_projection, self.dtype
         embedding = embedding.to(kind)
         tokens = project(torch.zeros_like(embedding)), project(embedding)
         batch = len(photo)
@@ -134,7 +143,7 @@ class FrameDenoiser:
 
         Args:
             person: of B clips.
-            before: (B, 2, C, H, W) latents of these frames.
+            before: (B, M, C, H, W) latents of these frames; M is ``FRAMES_BEFORE``, or 0 for stills.
             passes: one for each clip; or, of one clip, any number of passes that are run at once.
             frames: F.
         """
@@ -142,18 +151,20 @@ class FrameDenoiser:
         wanted = [
             (clip, slot, self._told_face(told, slot))
             for clip, told in zip(clips, passes, strict=True)
-            for slot in range(FRAMES_BEFORE)
+            for slot in range(before.shape[1])
         ]
+        rows = [person.versions[clip][frame % len(person.versions[clip])] for clip in clips for frame in range(frames)]
+        if not wanted:
+            return ReferenceFeatures(person.photo, [], rows)
         read_once = list(dict.fromkeys(wanted))
         pictures = torch.stack([before[clip, slot] for clip, slot, _ in read_once])
         tokens = torch.stack([person.tokens[face][clip] for clip, _, face in read_once])
         height, width = before.shape[3:]
         order = [read_once.index(each) for each in wanted]
         motion = [
-            as_maps(read, height, width)[order].unflatten(0, (len(passes), FRAMES_BEFORE))
+            as_maps(read, height, width)[order].unflatten(0, (len(passes), -1))
             for read in self._read(pictures, tokens)
         ]
-        rows = [person.versions[clip][frame % len(person.versions[clip])] for clip in clips for frame in range(frames)]
         return ReferenceFeatures(person.photo, motion, rows)
 
     def conditions(
@@ -164,6 +175,7 @@ class FrameDenoiser:
         passes: Sequence[Pass],
         *,
         deep_every: int = 1,
+        guided: Tensor | None = None,
     ) -> dict[str, Any]:
         """What the denoising UNet is given besides latents and timestep: the same at every step of a clip.
 
@@ -172,8 +184,9 @@ class FrameDenoiser:
             features: for the same passes.
             passes: as for ``features``; N of them.
             deep_every: at every how many steps everything is computed anew (``DeepFeatures``).
+            guided: (N,) bool, which passes see the motion frames, for training to need what else is told; None is all.
         """
-        networks, kind = self.networks, self.networks.dtype
+        networks, kind = self.networks, self.dtype
         frames = clip.place.shape[1]
         clips = self._clips(person, passes)
         face, sound, meaning = (torch.tensor(flags, device=clip.place.device) for flags in zip(*passes, strict=True))
@@ -181,8 +194,11 @@ class FrameDenoiser:
         guide = where.unflatten(0, (-1, frames)).transpose(1, 2) * face[:, None, None, None, None]
         if networks.motion_guide is not None:  # guidance is not to lead away from the motion frames
             seen = networks.motion_guide(clip.motion.to(kind).flatten(0, 1), clip.mouth.to(kind).flatten(0, 1))
-            guide = guide + seen.unflatten(0, (-1, frames)).transpose(1, 2)
-        heard = networks.audio_projection(clip.sound.to(kind)) * sound[:, None, None, None]
+            seen = seen.unflatten(0, (-1, frames)).transpose(1, 2)
+            guide = guide + (seen if guided is None else seen * guided[:, None, None, None, None])
+        heard = None
+        if networks.audio_projection is not None:  # else it is the first stage of a training
+            heard = networks.audio_projection(clip.sound.to(kind)) * sound[:, None, None, None]
         tokens = {}
         if networks.emotion_projection is not None:
             tokens["emotion"] = networks.emotion_projection(clip.emotion.to(kind)) * meaning[:, None, None, None]
@@ -209,10 +225,10 @@ class FrameDenoiser:
     def predict(self, latents: Tensor, timestep: Tensor, conditions: dict[str, Any]) -> Tensor:
         """Noisy latents (N, C, F, H, W) at timesteps () or (N·F,) → the prediction as float32, which a scheduler needs:
         steps add up."""
-        return self.networks.denoising_unet(latents.to(self.networks.dtype), timestep, **conditions).float()
+        return self.networks.denoising_unet(latents.to(self.dtype), timestep, **conditions).float()
 
     def _read(self, pictures: Tensor, tokens: Tensor) -> list[Tensor]:
-        return self.networks.reference_net(pictures.to(self.networks.dtype), tokens).reference
+        return self.networks.reference_net(pictures.to(self.dtype), tokens).reference
 
     def _told_face(self, told: Pass, slot: int) -> bool:
         """Whether ReferenceNet reads a frame before the clip with the face's tokens."""

@@ -9,6 +9,7 @@ import torch
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from synchrorama.diffusion.attention import Seeing, who_sees_what
 from synchrorama.diffusion.blocks import AttentionConfig, Conditions
 from synchrorama.diffusion.unet import UNetTrunk
 
@@ -28,16 +29,14 @@ class ReferenceFeatures:
     motion: list[Tensor]
     rows: Sequence[int] | None = None
 
-    def seen(self, batch: int, frames: int, sees_reference: Sequence[bool] | None = None) -> tuple[int | None, ...]:
-        """For each of ``batch`` clips' frames which of the R it sees; None in clips for which that is False."""
+    def seen(self, batch: int, frames: int, sees_reference: Sequence[bool] | None = None) -> tuple[Seeing, ...]:
+        """For each of ``batch`` clips' frames which of the R it sees; none in clips for which that is False."""
         rows = self.rows
         if rows is None:
             each = 1 if len(self.reference[0]) == batch * frames else frames
             rows = [frame // each for frame in range(batch * frames)]
-        if sees_reference is None:
-            return tuple(rows)
-        sees = [bool(each) for each in sees_reference]
-        return tuple(row if sees[frame // frames] else None for frame, row in enumerate(rows))
+        sees = [True] * batch if sees_reference is None else [bool(each) for each in sees_reference]
+        return who_sees_what([row if sees[frame // frames] else None for frame, row in enumerate(rows)])
 
 
 class ReferenceNet(UNetTrunk):

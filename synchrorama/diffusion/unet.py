@@ -86,10 +86,10 @@ class UNetTrunk(ModelMixin, ConfigMixin):
         """
         time = self.time_embedding(self.time_proj(timestep.reshape(-1).expand(len(x))).to(x.dtype))
         top = self.up_blocks[-1]
-        last_layer = range(len(top.resnets) - 1, len(top.resnets))
+        final = len(top.resnets) - 1
         if deep is not None and (found := deep.take()) is not None:
             features, place = found
-            return self._call(top, features, [x], time, place, conditions, last_layer)
+            return self._call(top, features, [x], time, place, conditions, final)
         last = len(self.down_blocks) - 1
         kept, reads = [x], []
         for level, block in enumerate(self.down_blocks):
@@ -99,15 +99,14 @@ class UNetTrunk(ModelMixin, ConfigMixin):
         x, read = self._call(self.mid_block, x, time, Place(last, len(reads)), conditions)
         reads += read
         for i, block in enumerate(self.up_blocks):
-            place, layers = Place(last - i, len(reads)), range(len(block.resnets))
-            if deep is not None and block is top:
-                layers = layers[:-1]
-            kept, mine = kept[: len(kept) - len(layers)], kept[len(kept) - len(layers) :]
-            x, read = self._call(block, x, mine[::-1], time, place, conditions, layers)
+            place = Place(last - i, len(reads))
+            count = len(block.resnets) if deep is None or block is not top else final
+            kept, mine = kept[: len(kept) - count], kept[len(kept) - count :]
+            x, read = self._call(block, x, mine[::-1], time, place, conditions)
             reads += read
         if deep is not None:
             deep.keep(x, place)
-            x, read = self._call(top, x, kept, time, place, conditions, last_layer)
+            x, read = self._call(top, x, kept, time, place, conditions, final)
             reads += read
         return x, reads
 

@@ -33,8 +33,8 @@ def align(text: str, samples: np.ndarray) -> Transcript:
         samples: (n,) float32 mono at 16 kHz.
 
     Returns:
-        The typed words with times within the recording. ``usable`` is False, and a note says why, when they are not
-        English. Text without words gives a transcript without words.
+        The typed words with times within the recording; ``usable`` is False when they are not English. Text without
+        words gives a transcript without words, and a note.
 
     Raises:
         InputError: there are more than 2,000 words or 40,000 characters.
@@ -54,9 +54,7 @@ def align(text: str, samples: np.ndarray) -> Transcript:
     times = _forced(spoken, samples) or spread(tokens, samples)
     words = tuple(Word(token, start, end, 1.0) for token, (start, end) in zip(tokens, times, strict=True))
     english = seems_english([word for words in spoken for word in words.split()])
-    note = "The typed words do not seem to be English, whose sentiment alone can be read, so they do not weigh in."
-    notes = () if english else (note,)
-    return Transcript(words, 1.0, english, True, notes)
+    return Transcript(words, 1.0, english, typed=True)
 
 
 def _forced(spoken: Sequence[str], samples: np.ndarray) -> list[tuple[float, float]] | None:

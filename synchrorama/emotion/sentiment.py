@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from synchrorama.emotion.categories import CIRCUMPLEX, EMOTION_INDEX, EMOTIONS
 from synchrorama.emotion.emotion_words import emotion_words
-from synchrorama.emotion.words import Transcript, Word
+from synchrorama.emotion.words import USABLE_CONFIDENCE, Transcript, Word
 from synchrorama.motion import FPS
 
 _LEAD = 0.2  # seconds: a face shows what it is about to say slightly before the first sound
@@ -47,13 +47,15 @@ class Sentiment:
     polarity: np.ndarray  # (T,) -1 … 1
     valence: np.ndarray  # (T,) -1 … 1
     probabilities: np.ndarray  # (T, 8) over EMOTIONS, rows sum to 1
+    notes: tuple[str, ...] = ()  # sentences for the user
 
 
 def read_sentiment(transcript: Transcript, frames: int) -> Sentiment:
     """Read the sentiment of a transcript.
 
     Args:
-        transcript: what is said; where it is not ``usable``, everything is neutral.
+        transcript: what is said; where it is not ``usable``, everything is neutral, and where another language is
+            the reason, a note says so.
         frames: T, the video frames of the recording at 25 fps.
 
     Returns:
@@ -61,7 +63,16 @@ def read_sentiment(transcript: Transcript, frames: int) -> Sentiment:
         with less confidence count for less.
     """
     spoken = transcript.utterances if transcript.usable else ()
-    return over_time([_read(words) for words in spoken], [confidence_of(words) for words in spoken], frames)
+    sentiment = over_time([_read(words) for words in spoken], [confidence_of(words) for words in spoken], frames)
+    return replace(sentiment, notes=_foreign(transcript))
+
+
+def _foreign(transcript: Transcript) -> tuple[str, ...]:
+    if not transcript.words or transcript.english or transcript.confidence < USABLE_CONFIDENCE:
+        return ()
+    what = f"words are in {transcript.language}" if transcript.language else "words do not seem to be English"
+    typed = "typed " if transcript.typed else ""
+    return (f"The {typed}{what}; sentiment is read in English alone, so they do not weigh in.",)
 
 
 def over_time(utterances: Sequence[Utterance], confidences: Sequence[float], frames: int) -> Sentiment:

@@ -29,6 +29,7 @@ class Transcript:
     words: tuple[Word, ...] = ()
     confidence: float = 0.0  # 0 … 1: how surely the whole was understood
     english: bool = False
+    language: str = ""  # its English name, where it is known
     typed: bool = False  # given by the user, and hence certain
     notes: tuple[str, ...] = ()  # sentences for the user
     punctuated: bool = False  # heard by a recogniser that writes sentences; to others "dr." and "a.m." are words
@@ -40,7 +41,7 @@ class Transcript:
 
     @property
     def usable(self) -> bool:
-        """Whether the words may be read for sentiment; if not, ``notes`` say why."""
+        """Whether they are English and were understood surely enough to be read for their sentiment."""
         return bool(self.words) and self.english and self.confidence >= USABLE_CONFIDENCE
 
     @functools.cached_property

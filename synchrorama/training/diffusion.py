@@ -7,19 +7,13 @@ be stopped at any time and goes on with ``--resume`` as if it had not been: what
 from __future__ import annotations
 
 import argparse
-import copy
-import shutil
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from diffusers import FlowMatchEulerDiscreteScheduler
-from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from synchrorama.blendshapes import MotionSpace
@@ -27,10 +21,10 @@ from synchrorama.diffusion import DiffusionNetworks
 from synchrorama.diffusion.denoiser import Denoiser
 from synchrorama.diffusion.region import painted
 from synchrorama.diffusion.sampling import Sampler
-from synchrorama.errors import InputError
 from synchrorama.evaluation.sync import SyncNet
 from synchrorama.scene import TextEncoder
 from synchrorama.training.face_reader import FaceReader
+from synchrorama.training.loop import processor, run
 from synchrorama.training.losses import (
     SyncLoss,
     action_unit_loss,
@@ -41,13 +35,9 @@ from synchrorama.training.losses import (
     reconstruction_loss,
 )
 from synchrorama.training.pair_batches import PairBatch, PairSequences
-from synchrorama.training.run_config import READING_LOSSES, RunConfig
+from synchrorama.training.run_config import READING_LOSSES, RunConfig, read_json
 
-T = TypeVar("T")
-
-_STATE = "state.pt"
 _LATE = (0.5, 1.3)  # mean and spread of the logit of t: most training where much is left to paint
-_LAST_RATE = 0.03
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -55,7 +45,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--config", type=Path, required=True, help="JSON file with the settings of the run")
     parser.add_argument("--resume", action="store_true", help="go on where the run of this config stopped")
     options = parser.parse_args(argv)
-    train(RunConfig.from_file(options.config), options.resume)
+    given = read_json(options.config)
+    if "stage" in given:
+        from synchrorama.training import frame_diffusion
+        from synchrorama.training.frame_config import FrameRunConfig
+
+        frame_diffusion.train(FrameRunConfig.from_dict(given, options.config.name), options.resume)
+    else:
+        train(RunConfig.from_dict(given, options.config.name), options.resume)
 
 
 def train(config: RunConfig, resume: bool = False) -> dict[str, list[float]]:
@@ -67,7 +64,7 @@ def train(config: RunConfig, resume: bool = False) -> dict[str, list[float]]:
     Raises:
         InputError: there is nothing to learn from, nothing to go on with, or the losses are no longer finite.
     """
-    with _processor(config.threads):
+    with processor(config.threads):
         return _train(config, resume)
 
 
@@ -76,69 +73,18 @@ def _train(config: RunConfig, resume: bool) -> dict[str, list[float]]:
     text_encoder = TextEncoder.from_pretrained(config.checkpoints / "scene_encoder").eval()
     sequences = PairSequences(config.pairs, "train", text_encoder)
     shown = _development(config, text_encoder)
-    accelerator = Accelerator(
-        mixed_precision=config.mixed_precision, log_with="tensorboard", project_dir=str(config.run)
-    )
     networks = DiffusionNetworks(config.networks)
-    if config.gradient_checkpointing:
-        networks.enable_gradient_checkpointing()
-    objective = Objective(networks, config)
-    optimiser = torch.optim.AdamW(networks.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-    average = EMAModel(networks.parameters(), decay=config.moving_average)
-    done = _restore(config, networks, optimiser, average) if resume else 0
-    objective.to(accelerator.device, memory_format=torch.channels_last)
-    average.to(accelerator.device)
-    objective, optimiser = accelerator.prepare(objective, optimiser)
-    accelerator.init_trackers("tensorboard")
 
-    history: dict[str, list[float]] = {}
-    since, started = done, time.time()
-    for step in range(done, config.steps):
-        # A step's number and its process decide what it sees.
-        generator = np.random.default_rng((config.seed, step, accelerator.process_index))
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(config, step)
-        terms = _step(config, objective, sequences, generator, step, accelerator)
-        if not all(map(np.isfinite, terms.values())):
-            raise InputError(
-                f"The losses of step {step} are not finite; lower learning_rate, or check the pairs, and go on with "
-                "--resume from the state that was last saved."
-            )
-        accelerator.clip_grad_norm_(objective.parameters(), config.gradient_clip)
-        optimiser.step()
-        optimiser.zero_grad()
-        average.step(networks.parameters())
-        for name, value in terms.items():
-            history.setdefault(name, []).append(value)
-        step += 1
-        if step % config.log_every == 0 or step == config.steps:
-            means = {name: float(np.mean(values[since - step :])) for name, values in history.items()}
-            accelerator.log(means | {"learning_rate": learning_rate(config, step - 1)}, step=step)
-            speed = (step - since) / (time.time() - started)
-            told = " ".join(f"{name} {value:.4f}" for name, value in means.items())
-            accelerator.print(f"{step}/{config.steps} {told} ({speed:.2f} steps/s)", flush=True)
-            since, started = step, time.time()
-        if accelerator.is_main_process and (step % config.save_every == 0 or step == config.steps):
-            _save(config, step, networks, optimiser, average)
-            if shown and (step % config.pictures_every == 0 or step == config.steps):
-                sheet = _averaged(networks, average, lambda: contact_sheet(networks, shown, accelerator.device))
-                accelerator.get_tracker("tensorboard").log_images({"dev": sheet[None]}, step, dataformats="NHWC")
-    accelerator.end_training()
-    return history
+    def take_step(
+        objective: nn.Module, generator: np.random.Generator, step: int, accelerator: Accelerator
+    ) -> dict[str, float]:
+        return _step(config, objective, sequences, generator, step, accelerator)
 
+    def pictures(step: int, device: torch.device) -> np.ndarray | None:
+        due = shown and (step % config.pictures_every == 0 or step == config.steps)
+        return contact_sheet(networks, shown, device) if due else None
 
-@contextmanager
-def _processor(threads: int) -> Iterator[None]:
-    """So many threads, and the smallest numbers of AdamW's moments taken for zero, which else slow a CPU down; for the
-    time of the training only, because MediaPipe does not start in this mode."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
-        torch.set_num_threads(before)
+    return run(config, networks, Objective(networks, config), take_step, resume=resume, pictures=pictures)
 
 
 class Objective(nn.Module):
@@ -199,11 +145,6 @@ class Objective(nn.Module):
             coefficients = read["coefficients"].unflatten(0, clip.motion.shape[:2])
             terms["sync"] = lambda: self.sync(coefficients, clip.sound)
         return terms
-
-
-def learning_rate(config: RunConfig, step: int) -> float:
-    """Of a step, counted from 0: up during the warm-up, then down in a line."""
-    return config.learning_rate * min(1, (step + 1) / config.warm_up) * max(_LAST_RATE, 1 - step / config.steps)
 
 
 @torch.no_grad()
@@ -289,47 +230,3 @@ def _development(config: RunConfig, text_encoder: TextEncoder) -> list[PairBatch
     if not PairSequences.exist(config.pairs, "dev"):
         return []
     return list(PairSequences(config.pairs, "dev", text_encoder).examples())
-
-
-def _averaged(networks: DiffusionNetworks, average: EMAModel, work: Callable[[], T]) -> T:
-    """``work()`` while the networks hold their moving average."""
-    average.store(networks.parameters())
-    average.copy_to(networks.parameters())
-    try:
-        return work()
-    finally:
-        average.restore(networks.parameters())
-
-
-def _save(
-    config: RunConfig, step: int, networks: DiffusionNetworks, optimiser: torch.optim.Optimizer, average: EMAModel
-) -> None:
-    """The weights, and the state to go on from; each replaces the last when it is whole."""
-    config.run.mkdir(parents=True, exist_ok=True)
-    state = {
-        "step": step,
-        "networks": networks.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "average": average.state_dict(),
-    }
-    torch.save(state, config.run / f"{_STATE}.part")
-    (config.run / f"{_STATE}.part").replace(config.run / _STATE)
-    fresh = config.output.with_name(f"{config.output.name}.part")
-    # Half precision: half the size, and no level of a pixel changes by more than one.
-    _averaged(networks, average, lambda: copy.deepcopy(networks).half().save_pretrained(fresh))
-    shutil.rmtree(config.output, ignore_errors=True)
-    fresh.replace(config.output)
-
-
-def _restore(
-    config: RunConfig, networks: DiffusionNetworks, optimiser: torch.optim.Optimizer, average: EMAModel
-) -> int:
-    """Load the state of the run; the steps that are done."""
-    path = config.run / _STATE
-    if not path.exists():
-        raise InputError(f"{config.run} holds no state to go on from; start without --resume.")
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    networks.load_state_dict(state["networks"])
-    optimiser.load_state_dict(state["optimiser"])
-    average.load_state_dict(state["average"])
-    return state["step"]

@@ -1,8 +1,8 @@
-"""Prepare training data: ``python -m synchrorama prepare basis | track | speech | pairs``.
+"""Prepare training data: ``python -m synchrorama prepare basis | track | speech | pairs | clips | latents``.
 
-``track``, ``speech`` and ``pairs`` write one ``.npz`` per clip, utterance or photo and can be interrupted and resumed;
-``basis`` fits the motion space. A table with the columns file, split, identity and shippable says what may train
-shipped weights.
+All but ``basis``, which fits the motion space, write one file or a few for each clip, utterance or photo and can be
+interrupted and resumed. ``clips`` and ``latents`` are for the full profile. For the others a table with the columns
+file, split, identity and shippable says what may train shipped weights.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from synchrorama.blendshapes import BLENDSHAPE_INDEX, MotionSpace
 from synchrorama.errors import InputError
 from synchrorama.media import read_speech
 from synchrorama.tracking import track_video
-from synchrorama.training import basis, corpus, pairs
+from synchrorama.training import basis, clips, corpus, latents, layouts, pairs
 from synchrorama.training.phones import PHONE_INDEX, guess_phones
 
 _VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi")
@@ -57,8 +57,19 @@ def main(argv: list[str] | None = None) -> None:
     fit.add_argument("--manifest", type=Path, help="use its shippable training rows among the videos only")
     fit.add_argument("-o", "--output", type=Path, default=Path("checkpoints/mini/motion_space"))
 
+    clip = commands.add_parser("clips", help="videos → pieces with motion frames, for the full profile")
+    clip.add_argument("videos", type=Path, nargs="+", help="video files, or folders of them")
+    clip.add_argument("--layout", choices=layouts.LAYOUTS, default="files", help="how the files are named")
+    clip.add_argument("--view", default="front", help="of MEAD")
+    clip.add_argument("--part", default="1/1", help="2/8 prepares the second eighth: one part for each process")
+    clip.add_argument("--space", type=Path, default=Path("checkpoints/mini/motion_space"))
+    clip.add_argument("-o", "--output", type=Path, default=Path("prepared/full"))
+
+    latents.add_arguments(commands.add_parser("latents", help="what frozen networks see and hear in the pieces"))
+
     options = parser.parse_args(argv)
-    {"track": _track, "speech": _speech, "pairs": _pairs, "basis": _basis}[options.command](options)
+    {"track": _track, "speech": _speech, "pairs": _pairs, "basis": _basis, "clips": _clips,
+     "latents": latents.main}[options.command](options)  # fmt: skip
 
 
 def prepare_clip(video: Path, row: dict[str, str]) -> dict[str, np.ndarray]:
@@ -133,6 +144,13 @@ def _pairs(options: argparse.Namespace) -> None:
             continue
         _write(target, made.arrays())
         print(f"{target.name}: {len(made)} sequences", flush=True)
+
+
+def _clips(options: argparse.Namespace) -> None:
+    space = MotionSpace.from_pretrained(options.space)
+    sources = layouts.find_sources(options.videos, options.layout, options.view)
+    for told in clips.prepare_clips(sources[layouts.part(options.part)], space, options.output):
+        print(told, flush=True)
 
 
 def _basis(options: argparse.Namespace) -> None:
