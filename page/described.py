@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 SETTINGS = tuple(name for name in controls() if name not in ("preview", "max_seconds"))
 """What the page sets, in the order of GenerationSettings; the other two are for the command line."""
 
-SUITED = ("inference_steps", "guidance_scale", "diffusion_strength", "sampler")
+SUITED = ("inference_steps", "guidance_scale", "diffusion_strength", "sampler", "feature_caching")
 """Those that are as they suit the profile where a program leaves them out."""
 
 _LAST = ("request", "progress")  # what gradio puts in by itself

@@ -22,6 +22,8 @@ _SHAPING = (
     "emotion_strength", "valence", "arousal", "text_weight", "voice_weight", "valence_arousal_weight", "photo_weight",
     "head_motion", "expressiveness",
 )  # fmt: skip
+# Those that the estimated time depends on.
+_TIMED = ("framing", "inference_steps", "guidance_scale", "diffusion_strength", "feature_caching")
 _TYPED = ("keyframes", "transcript", "description")
 _QUIET = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
 _SHOW_LINK = "(query) => location.origin + location.pathname + '?' + query"
@@ -105,7 +107,7 @@ def _live(demo: gr.Blocks, parts: Parts, service: Service, settings: list[Any]) 
         api_visibility="private",
     )  # fmt: skip
     changed = [parts.photo.change, parts.recording.change]
-    timed = [parts.controls[name] for name in ("framing", "inference_steps", "guidance_scale", "diffusion_strength")]
+    timed = [parts.controls[name] for name in _TIMED]
 
     def whenever(triggers: list[Any], *call: Any) -> tuple[Any, Any]:
         """Call a function at these triggers, and when the page has been opened."""

@@ -216,7 +216,7 @@ def _motion(parts: Parts) -> None:
 
 def _diffusion(parts: Parts) -> None:
     with gr.Row(equal_height=False):
-        for names in (("inference_steps", "diffusion_strength"), ("guidance_scale", "sampler")):
+        for names in (("inference_steps", "diffusion_strength", "sampler"), ("guidance_scale", "feature_caching")):
             with gr.Column(min_width=280):
                 for name in names:
                     parts.controls[name] = _control(parts, name, elem_id=name.replace("_", "-"))

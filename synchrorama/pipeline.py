@@ -154,8 +154,7 @@ class SynchroRaMaPipeline:
 
         Args:
             photo: path, PIL image or RGB array with a face.
-            speech: path of a recording, or of a video whose sound is taken. None needs ``motion``; the video is
-                silent then.
+            speech: path of a recording, or of a video with sound. None needs ``motion``, and gives a silent video.
             settings: the controls; those of ``settings()`` when None.
             motion: drive the face with this instead of speech, emotion and scene: a Motion, or an .npz or .csv file.
             progress: called while working, also later while frames are rendered.

@@ -16,6 +16,8 @@ def test_it_grows_with_the_recording_and_with_what_takes_longer():
     assert speed.seconds(20, GenerationSettings()) > 1.5 * plain
     for slower in ({"framing": "full_picture"}, {"inference_steps": 2}, {"guidance_scale": 2.0}):
         assert speed.seconds(10, GenerationSettings(**slower)) > plain, slower
+    steps = GenerationSettings(inference_steps=8)
+    assert speed.seconds(10, GenerationSettings(inference_steps=8, feature_caching=2)) < 0.8 * speed.seconds(10, steps)
     for faster in ({"preview": True}, {"diffusion_strength": 0.0}):
         assert speed.seconds(10, GenerationSettings(**faster)) < plain, faster
 

@@ -268,6 +268,7 @@ def test_a_link_carries_every_setting_and_the_examples(links):
         "emotion_strength": 1.75, "text_weight": 0.1, "voice_weight": 0.2, "valence_arousal_weight": 0.35,
         "photo_weight": 0.9, "transcript": "Grüße & more = 100 %", "description": "She nods. <b>", "face_index": 2,
         "inference_steps": 3, "guidance_scale": 2.5, "diffusion_strength": 0.8, "sampler": "dpm++",
+        "feature_caching": 3,
     }  # fmt: skip
     assert set(changed) == set(SETTINGS) and all(changed[name] != defaults()[name] for name in SETTINGS)
     query = links.write(*EXAMPLES[1], False, "", "mini", *(changed[name] for name in SETTINGS))["value"]
