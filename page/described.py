@@ -18,6 +18,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 SETTINGS = tuple(name for name in controls() if name not in ("preview", "max_seconds"))
 """What the page sets, in the order of GenerationSettings; the other two are for the command line."""
 
+SUITED = ("inference_steps", "guidance_scale", "diffusion_strength", "sampler", "feature_caching")
+"""Those that are as they suit the profile where a program leaves them out."""
+
 _LAST = ("request", "progress")  # what gradio puts in by itself
 
 
@@ -29,7 +32,7 @@ def takes_settings(function: F) -> F:
     signature = inspect.signature(function, eval_str=True)
     own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
     added = [
-        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=initial(name), annotation=_type(name))
+        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=_default(name), annotation=_type(name))
         for name in SETTINGS
     ]
     last = [each for each in own if each.name in _LAST]
@@ -46,25 +49,29 @@ def takes_settings(function: F) -> F:
     described.__annotations__ = {each.name: each.annotation for each in signature.parameters.values()}
     described.__annotations__ |= {"return": signature.return_annotation}
     del described.__annotations__["self"]
-    lines = "\n".join(f"    {name}: {_told(controls()[name])}" for name in SETTINGS)
+    lines = "\n".join(f"    {name}: {_told(name, controls()[name])}" for name in SETTINGS)
     described.__doc__ = inspect.cleandoc(function.__doc__).replace("\n\nReturns:", f"\n{lines}\n\nReturns:")
     return described
 
 
-def initial(name: str) -> Any:
-    """What the control of a setting shows at first: its default, or where that is None what a control can hold."""
-    value, kind = defaults()[name], controls()[name].kind
-    return value if value is not None else kind()
+def shown(name: str, value: Any) -> Any:
+    """What the control of a setting shows for a value: the value, or where that is None what a control can hold."""
+    return value if value is not None else controls()[name].kind()
+
+
+def _default(name: str) -> Any:
+    return None if name in SUITED else shown(name, defaults()[name])
 
 
 def _type(name: str) -> type:
     return controls()[name].kind
 
 
-def _told(control: Control) -> str:
+def _told(name: str, control: Control) -> str:
     """The help of a control with its range, on one line."""
+    told = control.help
     if control.choices:
-        return f"{control.help} One of {', '.join(control.choices)}."
-    if control.minimum is not None:
-        return f"{control.help} {control.minimum:g} to {control.maximum:g}."
-    return control.help
+        told += f" One of {', '.join(control.choices)}."
+    elif control.minimum is not None:
+        told += f" {control.minimum:g} to {control.maximum:g}."
+    return f"{told} Left out: as it suits the profile." if name in SUITED else told

@@ -6,23 +6,24 @@ from typing import Any
 
 import gradio as gr
 
-from synchrorama import InputError
 from synchrorama.presets import NAMES, PRESETS
+from synchrorama.settings import controls
 
-from . import links
-from .described import SETTINGS
+from .described import SUITED
 from .examples import EXAMPLES
 from .layout import Parts
+from .links import Links
 from .live import Live
 from .run import Run
 from .service import Service
-from .texts import note
 
 # Settings that change a preview frame at once; the others show in the video only.
 _SHAPING = (
     "emotion_strength", "valence", "arousal", "text_weight", "voice_weight", "valence_arousal_weight", "photo_weight",
     "head_motion", "expressiveness",
 )  # fmt: skip
+# Those that the estimated time depends on.
+_TIMED = ("framing", "inference_steps", "guidance_scale", "diffusion_strength", "feature_caching")
 _TYPED = ("keyframes", "transcript", "description")
 _QUIET = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
 _SHOW_LINK = "(query) => location.origin + location.pathname + '?' + query"
@@ -31,25 +32,37 @@ _COPY_LINK = "(link) => { history.replaceState(null, '', link); navigator.clipbo
 
 def wire(demo: gr.Blocks, parts: Parts, service: Service, making: int) -> None:
     """Connect everything. At most ``making`` videos are made at once."""
-    settings = list(parts.controls.values())
+    settings = [parts.profile, *parts.controls.values()]
     asked = [parts.photo, parts.recording, parts.consent, parts.random_seed, *settings]
-    _endpoints(parts, service, asked, making)
+    _endpoints(parts, service, making)
     _run(demo, parts, Run(service), asked, making)
-    _live(demo, parts, Live(service), settings)
+    _live(demo, parts, service, settings)
 
 
-def _endpoints(parts: Parts, service: Service, asked: list[Any], making: int) -> None:
+def _endpoints(parts: Parts, service: Service, making: int) -> None:
     """What programs call. They come first, so that they have their names."""
-    settings = list(parts.controls.values())
+    own = {name: _may_be_left_out(name) for name in SUITED}
+    settings = [parts.profile, *(own.get(name, control) for name, control in parts.controls.items())]
+    given = [parts.photo, parts.recording]
     made = [parts.video, parts.controls["seed"], parts.notes]
     gr.on(
-        [], service.generate, asked, made, api_name="generate", concurrency_id="making", concurrency_limit=making
+        [], service.generate, [*given, parts.consent, parts.random_seed, *settings], made, api_name="generate",
+        concurrency_id="making", concurrency_limit=making,
     )  # fmt: skip
-    given = [parts.photo, parts.recording]
     frame, found, text = gr.Image(visible=False, format="png"), gr.JSON(visible=False), gr.Textbox(visible=False)
     gr.on([], service.preview, [*given, parts.consent, *settings], frame, api_name="preview")
     gr.on([], service.analyze, [*given, *settings], found, api_name="analyze")
     gr.on([], service.describe, parts.photo, text, api_name="describe")
+
+
+def _may_be_left_out(name: str) -> gr.Number | gr.Radio:
+    """A setting as programs give it: the sliders of the page always have a value, this has none to begin with."""
+    control = controls()[name]
+    if control.choices:
+        return gr.Radio(control.choices, label=control.label, visible=False)
+    precision = 0 if control.kind is int else None
+    bounds = {"minimum": control.minimum, "maximum": control.maximum}
+    return gr.Number(None, label=control.label, precision=precision, visible=False, **bounds)
 
 
 def _run(demo: gr.Blocks, parts: Parts, run: Run, asked: list[Any], making: int) -> None:
@@ -62,11 +75,11 @@ def _run(demo: gr.Blocks, parts: Parts, run: Run, asked: list[Any], making: int)
     }  # fmt: skip
     going = parts.go.click(run.generate, [*asked, parts.runs], outputs, validator=run.check, **options)
     with parts.examples:
-        chosen = gr.Examples(
+        examples = gr.Examples(
             EXAMPLES, [parts.photo, parts.recording], label=parts.translate("examples"), api_visibility="private"
         )
-        chosen.dataset.headers = ["Photo", "Recording"]  # which take no translations
-    clicked = chosen.load_input_event.then(run.generate, [*asked, parts.runs], outputs, **options)
+        examples.dataset.headers = ["Photo", "Recording"]  # which take no translations
+    clicked = examples.load_input_event.then(run.generate, [*asked, parts.runs], outputs, **options)
     for each in (going, clicked):  # also after an error, which would leave the panel where it was
         each.then(run.over, None, parts.progress, **_QUIET)
     parts.cancel.click(
@@ -75,42 +88,47 @@ def _run(demo: gr.Blocks, parts: Parts, run: Run, asked: list[Any], making: int)
     # A program that waits for /generate can stop it too.
     gr.on([], run.leave, None, None, queue=False, api_name="cancel", api_visibility="undocumented")
     demo.unload(run.leave)
-    controls = [parts.random_seed, *parts.controls.values()]
-    parts.reuse.click(run.reuse, parts.used, controls, api_visibility="private")
+    chosen = [parts.random_seed, parts.profile, *parts.controls.values()]
+    parts.reuse.click(run.reuse, parts.used, chosen, api_visibility="private")
     gr.on([demo.load, parts.runs.change], run.last_runs, parts.runs, [parts.last_runs, parts.forget], **_QUIET)
-    parts.last_runs.input(run.run_again, [parts.last_runs, parts.runs], controls, **_QUIET)
+    parts.last_runs.input(run.run_again, [parts.last_runs, parts.runs], chosen, **_QUIET)
     parts.forget.click(lambda: [], None, parts.runs, api_visibility="private")
 
 
-def _live(demo: gr.Blocks, parts: Parts, live: Live, settings: list[Any]) -> None:
+def _live(demo: gr.Blocks, parts: Parts, service: Service, settings: list[Any]) -> None:
+    live, links = Live(service), Links(service.profiles)
     given = [parts.photo, parts.recording]
     current, shown = [*given, *settings], [*given, parts.consent, *settings]
     heard = [parts.controls["transcript"], parts.timeline]
     face, description = parts.controls["face_index"], parts.controls["description"]
 
     opened = demo.load(
-        _from_link, None, [*given, parts.random_seed, *settings, parts.notes], show_progress="hidden",
+        links.read, None, [*given, parts.random_seed, *settings, parts.notes], show_progress="hidden",
         api_visibility="private",
     )  # fmt: skip
     changed = [parts.photo.change, parts.recording.change]
-    timed = [parts.controls[name] for name in ("framing", "inference_steps", "guidance_scale", "diffusion_strength")]
+    timed = [parts.controls[name] for name in _TIMED]
 
     def whenever(triggers: list[Any], *call: Any) -> tuple[Any, Any]:
         """Call a function at these triggers, and when the page has been opened."""
         return gr.on(triggers, *call, **_QUIET), opened.then(*call, **_QUIET)
 
     whenever(
-        [*changed, parts.consent.change, face.change, *(control.change for control in timed)],
+        [*changed, parts.consent.change, face.change, parts.profile.change, *(control.change for control in timed)],
         live.look, [*given, parts.consent, face, *settings], [parts.faces, face, parts.seen],
     )  # fmt: skip
+    whenever([parts.profile.change], live.about, parts.profile, [parts.profile_facts, parts.full_about])
     frames = (live.frames, shown, parts.compare)
     described = whenever(
         [parts.photo.change], live.describe, [parts.photo, description, parts.ours], [description, parts.ours]
     )
     for each in described:  # the description counts, so the frames come after it
         each.then(*frames, **_QUIET)
-    gr.on([parts.recording.change, parts.consent.change, face.change], *frames, **_QUIET)
-    whenever(changed, live.listen, current, heard)
+    gr.on([parts.recording.change, parts.consent.change, face.change, parts.profile.change], *frames, **_QUIET)
+    parts.profile.input(
+        live.suited, parts.profile, [parts.controls[name] for name in service.profiles.suited], **_QUIET
+    )
+    whenever([*changed, parts.profile.change], live.listen, current, heard)
     parts.faces.select(live.face_at, parts.photo, face, **_QUIET)
     parts.from_video.upload(live.sound_of, parts.from_video, parts.recording, api_visibility="private")
 
@@ -131,7 +149,7 @@ def _live(demo: gr.Blocks, parts: Parts, live: Live, settings: list[Any]) -> Non
         *frames, **_QUIET
     ).then(live.clip, shown, parts.clip, **_QUIET)
     parts.share.click(
-        _link, [*given, parts.random_seed, parts.ours, *settings], parts.link, api_visibility="private"
+        links.write, [*given, parts.random_seed, parts.ours, *settings], parts.link, api_visibility="private"
     ).then(None, parts.link, parts.link, js=_SHOW_LINK).then(None, parts.link, None, js=_COPY_LINK)
 
 
@@ -142,26 +160,3 @@ def _show_mode(mode: str) -> list[Any]:
 
 def _preset(name: str) -> list[float]:
     return [PRESETS[name][each] for each in NAMES]
-
-
-def _link(photo: str | None, recording: str | None, random_seed: bool, ours: str, *values: Any) -> Any:
-    """The query of a link, in the box where it is shown. Our own description of the photo is made again there."""
-    from .inputs import settings_of
-
-    given = dict(zip(SETTINGS, values, strict=True))
-    if given["description"].strip() == ours:
-        given["description"] = ""
-    try:
-        query = links.query_of(photo, recording, settings_of(False, given), random_seed)
-    except InputError as error:
-        raise gr.Error(str(error), print_exception=False) from None
-    return gr.update(value=query, visible=True)
-
-
-def _from_link(request: gr.Request) -> list[Any]:
-    """What the address says, into the controls; they stay as they are where it says nothing."""
-    found, problems = links.read_query(dict(request.query_params))
-    values = [found.get(name, gr.skip()) for name in ("photo", "recording")]
-    values.append(False if found.get("seed") is not None else gr.skip())
-    values += [found[name] if found.get(name) is not None else gr.skip() for name in SETTINGS]
-    return [*values, "\n\n".join(map(note, problems))]

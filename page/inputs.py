@@ -17,6 +17,7 @@ from synchrorama.media import FFMPEG_QUIET, ffmpeg_path, local_input, read_speec
 from synchrorama.settings import controls
 
 from .examples import example_name
+from .profiles import Offer
 
 LONGEST_RECORDING = 300.0  # seconds; longer ones would keep the other visitors waiting
 LARGEST_FILE = "200mb"
@@ -25,12 +26,15 @@ _SHOWN_SIDE = 720  # pixels of the picture with the boxes
 _CHOSEN, _OTHER, _FRAME = "#f97316", "#a8a29e", "#ffffff"
 
 
-def settings_of(random_seed: bool, given: dict[str, Any]) -> GenerationSettings:
-    """Settings of what the controls hold. The face 0 is the default, and a new seed none at all. Raises InputError."""
-    values = {name: given[name] for name in controls() if name in given}
+def settings_of(offer: Offer, random_seed: bool, given: dict[str, Any]) -> GenerationSettings:
+    """Settings of what the controls hold; where that is None, they suit the profile. Raises InputError.
+
+    The face 0 is the default, and a new seed none at all.
+    """
+    values = {name: given[name] for name in controls() if given.get(name) is not None}
     values["seed"] = None if random_seed else values.get("seed")
     values["face_index"] = values.get("face_index") or None
-    return GenerationSettings(**values, max_seconds=LONGEST_RECORDING)
+    return offer.settings(**values, max_seconds=LONGEST_RECORDING)
 
 
 def require(photo: str | None, recording: str | None) -> None:

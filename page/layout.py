@@ -13,10 +13,11 @@ import gradio as gr
 
 from synchrorama.emotion.categories import EMOTIONS
 from synchrorama.presets import PRESETS
-from synchrorama.settings import controls, defaults
+from synchrorama.settings import controls
 
-from .described import SETTINGS, initial
+from .described import SETTINGS, shown
 from .examples import EXAMPLES, FINISHED
+from .profiles import FULL, MINI, Profiles
 
 # System fonts: the page loads nothing from other servers.
 THEME = gr.themes.Soft(
@@ -63,12 +64,14 @@ Photo = ABCMeta.__new__(
 
 
 class Parts(SimpleNamespace):
-    """The components by name; ``controls`` maps a setting to its component."""
+    """The components by name; ``controls`` maps a setting to its component, ``initial`` to its value."""
 
 
-def build(translate: gr.I18n) -> Parts:
-    """Create the components inside the Blocks that are open."""
-    parts = Parts(controls={}, translate=translate)
+def build(translate: gr.I18n, profiles: Profiles) -> Parts:
+    """Create the components inside the Blocks that are open; their values suit the server's own profile."""
+    settings = profiles.default.settings().to_dict()
+    initial = {name: shown(name, settings[name]) for name in SETTINGS}
+    parts = Parts(controls={}, translate=translate, initial=initial, profiles=profiles)
     gr.Markdown(translate("title"), elem_id="title")
     with gr.Row(equal_height=False):
         with gr.Column():
@@ -101,7 +104,7 @@ def _inputs(parts: Parts) -> None:
             elem_id="faces",
             alt_text="The photo with a box around each face and a white frame around what the video shows",
         )  # fmt: skip
-    parts.controls["face_index"] = _control(_, "face_index", visible=False, elem_id="face")
+    parts.controls["face_index"] = _control(parts, "face_index", visible=False, elem_id="face")
     parts.recording = gr.Audio(
         EXAMPLES[0][1], type="filepath", label=_("recording"), sources=["upload", "microphone"], elem_id="recording",
         buttons=["download"],
@@ -116,6 +119,13 @@ def _inputs(parts: Parts) -> None:
         [(_(name), name) for name in PRESETS], value="natural", label=_("preset"), info=_("preset_info"),
         elem_id="preset",
     )  # fmt: skip
+    words = {MINI: _("mini"), FULL: _("full")}
+    parts.profile = gr.Radio(
+        [(words.get(name, name), name) for name in parts.profiles.names], value=parts.profiles.default.name,
+        label=_("profile"), info=_("profile_info"), elem_id="profile",
+    )  # fmt: skip
+    parts.profile_facts = gr.Markdown(elem_id="profile-facts")
+    parts.full_about = gr.Markdown(_("full_about"), visible=False, elem_id="full-about")
 
 
 def _outputs(parts: Parts) -> None:
@@ -149,26 +159,26 @@ def _emotion(parts: Parts) -> None:
     _, own = parts.translate, parts.controls
     with gr.Row(equal_height=False):
         with gr.Column(scale=3):
-            own["emotion_mode"] = _control(_, "emotion_mode")
-            own["emotion_strength"] = _control(_, "emotion_strength", elem_id="strength")
+            own["emotion_mode"] = _control(parts, "emotion_mode")
+            own["emotion_strength"] = _control(parts, "emotion_strength", elem_id="strength")
             parts.modes = {}
             with _mode(parts, "emotion"):
                 own["emotion"] = gr.Dropdown(
-                    EMOTIONS, value=defaults()["emotion"], allow_custom_value=True,
+                    EMOTIONS, value=parts.initial["emotion"], allow_custom_value=True,
                     label=_("emotion_label"), info=_("emotion_help"),
                 )  # fmt: skip
             with _mode(parts, "valence_arousal"), gr.Row():
-                own["valence"], own["arousal"] = _control(_, "valence"), _control(_, "arousal")
+                own["valence"], own["arousal"] = _control(parts, "valence"), _control(parts, "arousal")
             with _mode(parts, "keyframes"):
-                own["keyframes"] = _control(_, "keyframes", lines=3)
+                own["keyframes"] = _control(parts, "keyframes", lines=3)
             with _mode(parts, "speech", visible=True):
                 for pair in (("text_weight", "voice_weight"), ("valence_arousal_weight", "photo_weight")):
                     with gr.Row():
                         for name in pair:
-                            own[name] = _control(_, name)
-            own["transcript"] = _control(_, "transcript", lines=2, elem_id="transcript")
+                            own[name] = _control(parts, name)
+            own["transcript"] = _control(parts, "transcript", lines=2, elem_id="transcript")
             parts.correct = gr.Button(_("correct"), size="sm")
-            own["description"] = _control(_, "description", lines=2, elem_id="description")
+            own["description"] = _control(parts, "description", lines=2, elem_id="description")
             parts.ours = gr.State("")  # the description that we wrote, to know whether the visitor has changed it
         with gr.Column(scale=2):
             parts.compare = gr.ImageSlider(
@@ -197,7 +207,7 @@ def _motion(parts: Parts) -> None:
         for names in columns:
             with gr.Column(min_width=280):
                 for name in names:
-                    parts.controls[name] = _control(_, name, elem_id=name.replace("_", "-"))
+                    parts.controls[name] = _control(parts, name, elem_id=name.replace("_", "-"))
                     if name == "seed":
                         parts.random_seed = gr.Checkbox(
                             True, label=_("random_seed"), info=_("random_seed_info"), elem_id="random-seed"
@@ -206,15 +216,15 @@ def _motion(parts: Parts) -> None:
 
 def _diffusion(parts: Parts) -> None:
     with gr.Row(equal_height=False):
-        for names in (("inference_steps", "diffusion_strength"), ("guidance_scale", "sampler")):
+        for names in (("inference_steps", "diffusion_strength", "sampler"), ("guidance_scale", "feature_caching")):
             with gr.Column(min_width=280):
                 for name in names:
-                    parts.controls[name] = _control(parts.translate, name)
+                    parts.controls[name] = _control(parts, name, elem_id=name.replace("_", "-"))
 
 
-def _control(translate: gr.I18n, name: str, **options: Any) -> gr.Slider | gr.Number | gr.Radio | gr.Textbox:
+def _control(parts: Parts, name: str, **options: Any) -> gr.Slider | gr.Number | gr.Radio | gr.Textbox:
     """The component of a setting, with the range that settings.py gives it."""
-    control, value = controls()[name], initial(name)
+    control, value, translate = controls()[name], parts.initial[name], parts.translate
     options = {"label": translate(f"{name}_label"), "info": translate(f"{name}_help"), **options}
     if control.choices:
         keys = _WORDS.get(name, {})

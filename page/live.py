@@ -16,7 +16,9 @@ import gradio as gr
 from synchrorama import GenerationSettings, InputError, timeline
 
 from . import inputs, texts
+from .described import shown
 from .errors import UNEXPECTED, answered
+from .profiles import FULL, MINI
 from .service import Service
 
 CLIP_FRAMES = 50
@@ -26,10 +28,10 @@ class Live:
     """Answers to what a visitor changes; quick, and silent where there is nothing to say yet."""
 
     def __init__(self, service: Service) -> None:
-        self.service, self.pipeline = service, service.pipeline
+        self.service, self.profiles = service, service.profiles
 
     def look(
-        self, photo: str | None, recording: str | None, consent: bool, face: int, *others: Any
+        self, photo: str | None, recording: str | None, consent: bool, face: int, profile: str, *others: Any
     ) -> tuple[Any, Any, str]:
         """(picture with the faces, the number of the face, what is found and how long a generation will take)."""
         self.service.ready.wait()
@@ -47,14 +49,17 @@ class Live:
                 warnings.append(str(error))
         if recording:
             try:
-                heard = self.pipeline.look(None, recording, settings)
+                heard = self.profiles.base.pipeline.look(None, recording, settings)
                 lines.append(f"{heard.recording.seconds:.1f} s of sound")
-                if lines[1:]:
-                    seconds = self.pipeline.speed.seconds(heard.recording.seconds, self._timed(others))
+                if lines[1:] and not self.profiles[profile].problem:
+                    speed = self.profiles[profile].pipeline.speed
+                    seconds = speed.seconds(heard.recording.seconds, self._timed(profile, others))
                     lines.append(f"about {seconds:.0f} s to make")
                 warnings += heard.warnings
             except InputError as error:
                 warnings.append(str(error))
+        if self.profiles[profile].problem:
+            warnings.append(f"The profile {profile} cannot be used here; below it stands why.")
         if photo and recording and not inputs.allowed(photo, recording, consent):
             warnings.append(inputs.CONSENT_MISSING)
         said = [", ".join(lines) + "."] if lines else []
@@ -63,25 +68,27 @@ class Live:
     def _faces(self, photo: str, settings: GenerationSettings) -> Any:
         """What is seen in the photo; the largest face where the number belongs to another photo."""
         try:
-            return self.pipeline.look(photo, None, settings)
+            return self.profiles.base.pipeline.look(photo, None, settings)
         except InputError:
             if settings.face_index is None:
                 raise
-            return self.pipeline.look(photo, None, GenerationSettings())
+            return self.profiles.base.pipeline.look(photo, None, GenerationSettings())
 
-    def _timed(self, values: tuple[Any, ...]) -> GenerationSettings:
+    def _timed(self, profile: str, values: tuple[Any, ...]) -> GenerationSettings:
         """The settings whose time is asked for; the defaults while a text is half written."""
         try:
-            return self.service.shown_settings(values)
+            return self.service.settings_shown(profile, values)
         except InputError:
-            return GenerationSettings()
+            return self.profiles[profile].settings()
 
     def face_at(self, photo: str | None, event: gr.SelectData) -> Any:
         """The number of the face that was clicked on in the picture."""
         if not photo:
             return gr.skip()
         try:
-            found = inputs.face_at(self.pipeline.look(photo, None, GenerationSettings()).portrait, event.index)
+            found = inputs.face_at(
+                self.profiles.base.pipeline.look(photo, None, GenerationSettings()).portrait, event.index
+            )
         except InputError:
             return gr.skip()
         return gr.skip() if found is None else found
@@ -94,7 +101,7 @@ class Live:
         with tempfile.TemporaryDirectory() as folder:
             return self.service.files.serve(inputs.sound_of(video, Path(folder)))
 
-    def listen(self, photo: str | None, recording: str | None, *values: Any) -> Iterator[tuple[Any, Any]]:
+    def listen(self, photo: str | None, recording: str | None, profile: str, *values: Any) -> Iterator[tuple[Any, Any]]:
         """The transcript as it comes, then the timeline: (what was heard, the picture)."""
         if not recording:
             yield gr.update(placeholder=""), ""
@@ -104,8 +111,8 @@ class Live:
         def work() -> None:
             try:
                 self.service.ready.wait()
-                settings = self.service.shown_settings(values)
-                told.put(self.pipeline.analyze(photo or None, recording, settings, said=told.put))
+                settings, pipeline = self.service.settings_shown(profile, values), self.profiles.shown(profile)
+                told.put(pipeline.analyze(photo or None, recording, settings, said=told.put))
             except InputError as error:
                 told.put(error)
             except Exception:
@@ -132,28 +139,47 @@ class Live:
 
     @answered
     def frames(
-        self, photo: str | None, recording: str | None, consent: bool, *values: Any
+        self, photo: str | None, recording: str | None, consent: bool, profile: str, *values: Any
     ) -> tuple[str, str] | None:
         """Files of the most telling frame without emotion and with these settings; None where nothing can be shown."""
         if not self._may_show(photo, recording, consent):
             return None
         self.service.ready.wait()
-        settings = self.service.shown_settings(values)
-        result = self.pipeline(photo, recording, settings)
-        without = self.pipeline(photo, recording, replace(settings, emotion_strength=0.0))
+        settings, pipeline = self.service.settings_shown(profile, values), self.profiles.shown(profile)
+        result = pipeline(photo, recording, settings)
+        without = pipeline(photo, recording, replace(settings, emotion_strength=0.0))
         pair = {"without": without, "as set": result}
         return tuple(self.service.files.picture(each.frame(result.moment), name) for name, each in pair.items())
 
     @answered
-    def clip(self, photo: str | None, recording: str | None, consent: bool, *values: Any) -> str | None:
+    def clip(self, photo: str | None, recording: str | None, consent: bool, profile: str, *values: Any) -> str | None:
         """Two seconds around the most telling frame, at half the size."""
         if not self._may_show(photo, recording, consent):
             return None
         self.service.ready.wait()
-        result = self.pipeline(photo, recording, self.service.shown_settings(values))
+        pipeline = self.profiles.shown(profile)
+        result = pipeline(photo, recording, self.service.settings_shown(profile, values))
         with tempfile.TemporaryDirectory() as folder:
             excerpt = result.excerpt(result.moment - CLIP_FRAMES // 2, CLIP_FRAMES)
             return self.service.files.serve(excerpt.save(Path(folder) / "preview.mp4"))
+
+    def about(self, profile: str) -> tuple[str, Any]:
+        """(what the profile needs and costs, or why it cannot be used here; what is said about full only)."""
+        self.service.ready.wait()
+        offer = self.profiles[profile]
+        try:
+            lines = [offer.facts()]
+        except InputError:
+            lines = []  # of which its problem speaks
+        if offer.name not in (MINI, FULL) and (description := offer.profile.file.description):
+            lines.insert(0, texts.plain(description))
+        lines += [texts.note(offer.problem)] if offer.problem else []
+        return "\n\n".join(lines), gr.update(visible=offer.name == FULL)
+
+    def suited(self, profile: str) -> list[Any]:
+        """Into the controls that a profile has a say in, what suits this one."""
+        settings = self.profiles[profile].settings().to_dict()
+        return [shown(name, settings[name]) for name in self.profiles.suited]
 
     def _may_show(self, photo: str | None, recording: str | None, consent: bool) -> bool:
         return bool(photo and recording) and inputs.allowed(photo, recording, consent)

@@ -14,7 +14,7 @@ from synchrorama import GenerationSettings, InputError
 from synchrorama.settings import controls
 
 from . import inputs
-from .described import SETTINGS, initial
+from .described import SETTINGS, shown
 from .errors import answered
 from .making import Step
 from .service import Service
@@ -42,16 +42,18 @@ class Run:
         *values: Any,
     ) -> list[dict[str, Any]]:
         """What is wrong, beside the control that it is about, before anything is queued."""
-        *values, _ = values
-        answers = dict.fromkeys(("photo", "recording", "consent", "random_seed", *SETTINGS, "last runs"), "")
+        profile, *values, _ = values
+        answers = dict.fromkeys(("photo", "recording", "consent", "random_seed", "profile", *SETTINGS, "last runs"), "")
         given = dict(zip(SETTINGS, values, strict=True))
+        profiles = self.service.profiles
+        answers["profile"] = profiles[profile].problem
         try:
-            settings = inputs.settings_of(random_seed, given)
+            settings = inputs.settings_of(profiles[profile], random_seed, given)
         except InputError as error:
             settings = GenerationSettings(max_seconds=inputs.LONGEST_RECORDING)
             answers[_about(given)] = str(error)
         self.service.ready.wait()
-        answers["photo"], answers["recording"] = inputs.problems(self.service.pipeline, photo, recording, settings)
+        answers["photo"], answers["recording"] = inputs.problems(profiles.base.pipeline, photo, recording, settings)
         if not inputs.allowed(photo, recording, consent):
             answers["consent"] = inputs.CONSENT_MISSING
         if not any(answers.values()):
@@ -65,16 +67,21 @@ class Run:
     def generate(
         self, photo: str, recording: str, consent: bool, random_seed: bool, request: gr.Request, *values: Any
     ) -> Iterator[Outputs]:
-        """The steps as they come, then everything that was made. The last of ``values`` are the visitor's last runs."""
-        *values, runs = values
-        settings = inputs.settings_of(random_seed, dict(zip(SETTINGS, values, strict=True)))
-        for step in self.service.made(photo, recording, consent, settings, request):
+        """The steps as they come, then everything that was made.
+
+        The first of ``values`` is the profile, the last are the visitor's last runs.
+        """
+        profile, *values, runs = values
+        offer = self.service.open(profile)
+        settings = inputs.settings_of(offer, random_seed, dict(zip(SETTINGS, values, strict=True)))
+        for step in self.service.made(photo, recording, consent, offer, settings, request):
             if isinstance(step, Step):
                 yield gr.update(value=panel(step), visible=True), *(gr.skip() for _ in range(8))
         video, motion, settings_file, used, notes = step
-        runs = [used.to_dict(), *(runs or [])][:MOST_RUNS]
+        again = {"profile": offer.name, **used.to_dict()}
+        runs = [again, *(runs or [])][:MOST_RUNS]
         after = gr.update(visible=True)
-        yield self.over(), video, used.seed, notes, motion, settings_file, used.to_dict(), after, runs
+        yield self.over(), video, used.seed, notes, motion, settings_file, again, after, runs
 
     def stop(self, request: gr.Request) -> tuple[Any, Any]:
         """Stop what this visitor has begun, and say so."""
@@ -90,7 +97,7 @@ class Run:
         self.service.visits.stop(request)
 
     def reuse(self, used: dict[str, Any] | None) -> list[Any]:
-        """The settings of a video into the controls, its seed included, and no new seed.
+        """No new seed, and profile and settings of a video into the controls, its seed included.
 
         What a browser brings back is checked like everything else; settings that it lacks keep their defaults.
         """
@@ -100,8 +107,10 @@ class Run:
         except (InputError, TypeError, ValueError):
             settings = {}
         if not settings:
-            return [gr.skip() for _ in range(1 + len(SETTINGS))]
-        return [False, *(settings[name] if settings[name] is not None else initial(name) for name in SETTINGS)]
+            return [gr.skip() for _ in range(2 + len(SETTINGS))]
+        profile = used.get("profile")
+        known_here = isinstance(profile, str) and profile in self.service.profiles.names
+        return [False, profile if known_here else gr.skip(), *(shown(name, settings[name]) for name in SETTINGS)]
 
     def last_runs(self, runs: list[dict[str, Any]] | None) -> tuple[Any, Any]:
         """The choice among the visitor's last runs and the button that forgets them; not there while there are none."""

@@ -11,11 +11,10 @@ import gradio as gr
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from synchrorama import SynchroRaMaPipeline
-
 from . import events, layout, texts
 from .examples import EXAMPLES
 from .inputs import LARGEST_FILE
+from .profiles import Profiles
 from .service import Service
 from .serving import Files
 
@@ -31,14 +30,18 @@ HEADERS = {
 }
 
 
-def build(pipeline: SynchroRaMaPipeline) -> tuple[gr.Blocks, Service]:
-    """The page, ready to be launched, and what works behind it."""
+def build(profiles: Profiles) -> tuple[gr.Blocks, Service]:
+    """The page, ready to be launched, and what works behind it.
+
+    Raises InputError if what has to be loaded now cannot be.
+    """
+    profiles.place()
     looked_for = int(os.environ.get("SYNCHRORAMA_CLEAR_EVERY", LOOKED_FOR))
     kept = int(os.environ.get("SYNCHRORAMA_KEEP_SECONDS", KEPT))
     translate = texts.languages()
     with gr.Blocks(title="SynchroRaMa", analytics_enabled=False, delete_cache=(looked_for, kept)) as demo:
-        parts = layout.build(translate)
-        service = Service(pipeline, Files(demo))
+        parts = layout.build(translate, profiles)
+        service = Service(profiles, Files(demo))
         making = max(1, (os.cpu_count() or 2) // 2)  # one video keeps two cores busy: painting and encoding
         events.wire(demo, parts, service, making)
         demo.queue(max_size=WAITING, default_concurrency_limit=max(2, making))

@@ -20,7 +20,7 @@ TRANSLATIONS = {path.stem: path for path in sorted((HERE / "translations").glob(
 ENGLISH = {
     "title": (
         "# SynchroRaMa\nOne photo and one recording become a talking video whose lips follow the sound and whose face "
-        "carries the emotion. It runs on the processor alone."
+        "carries the emotion. A processor is enough."
     ),
     "photo": "Photo",
     "recording": "Recording (up to 5 min, 200 MB)",
@@ -37,6 +37,17 @@ ENGLISH = {
     "storyteller": "Storyteller",
     "calm": "Calm",
     "exaggerated": "Exaggerated",
+    "profile": "Profile",
+    "profile_info": "Mini paints the mouth and runs on the processor. Full paints every pixel and needs a GPU.",
+    "mini": "Mini",
+    "full": "Full",
+    "full_about": (
+        "It can be chosen on a machine or a Space with a GPU of that size; nothing of it has been tried on one yet. "
+        "There are no official SynchroRaMa weights: *Full* starts from Hallo's published ones (MIT), at the size of "
+        "Stable Diffusion 1.5, with the motion and emotion of *Mini* in front of them. Stable Diffusion's licence "
+        "(CreativeML Open RAIL-M) forbids certain uses, also of what is derived from it, and the weights of *Mini* are "
+        "for non-commercial use only; `python -m synchrorama licenses full` lists every licence."
+    ),
     "generate": "Generate",
     "cancel": "Cancel",
     "reuse": "Use these settings again",
@@ -108,4 +119,9 @@ def notes_on(seed: int, seconds: float, took: float, warnings: list[str]) -> str
 
 def note(warning: str) -> str:
     """A warning as Markdown; what a visitor wrote in it stays text."""
-    return "⚠ " + "".join("\\" + sign if sign in "\\`*_{}[]<>#|~$" else sign for sign in warning)
+    return "⚠ " + plain(warning)
+
+
+def plain(text: str) -> str:
+    """Text as Markdown that shows it as it is."""
+    return "".join("\\" + sign if sign in "\\`*_{}[]<>#|~$" else sign for sign in text)

@@ -31,6 +31,10 @@ class Visit:
         """Give up on this job when it takes many times as long as estimated."""
         self.limit = max(_SHORTEST_LIMIT, _PATIENCE * estimated)
 
+    def waited(self) -> None:
+        """What it took until now was not spent on the work."""
+        self.begun = time.monotonic()
+
     def check(self) -> None:
         """Raises Cancelled when the visitor wants to stop, InputError when it takes far too long."""
         if self.stopped.is_set():

@@ -92,16 +92,20 @@ def _function(module: str, name: str) -> Callable[[None, Components], Any]:
     return lambda _folder, _others: getattr(importlib.import_module(f"synchrorama.{module}"), name)
 
 
-def _published(module: str, name: str, *, half: bool = True) -> Callable[[Path, Components], Any]:
-    """A model that others have published, on the device of the pipeline; ``half``: in its precision, too."""
+def _published(module: str, name: str, *, paints: bool = False, half: bool = True) -> Callable[[Path, Components], Any]:
+    """A model that others have published, on the device of the pipeline; ``half``: in its precision, too.
+
+    ``paints``: it works while frames are painted, and not before.
+    """
 
     def load(folder: Path, others: Components) -> Any:
         kind = getattr(importlib.import_module(f"synchrorama.backends.{module}"), name)
         try:
-            device, dtype = others.placement.device, others.placement.dtype
+            placement = others.placement if paints else others.placement.for_analysis
         except InputError:  # a GPU too small for diffusion; what reads and hears is content with the CPU
             return kind.from_pretrained(folder)
-        return kind.from_pretrained(folder, device=device, **({"dtype": dtype} if half else {}))
+        precision = {"dtype": placement.dtype} if half else {}
+        return kind.from_pretrained(folder, device=placement.device, **precision)
 
     return load
 
@@ -248,19 +252,19 @@ COMPONENTS: dict[str, Component] = {
     "autoencoder": Component("latents of the frames", {"none": _NONE, "sd-vae": Backend(_autoencoder)}),
     "audio_features": Component(
         "what diffusion hears",
-        {"none": _NONE, "wav2vec2": Backend(_published("wav2vec2", "Wav2Vec2Features", half=False))},
+        {"none": _NONE, "wav2vec2": Backend(_published("wav2vec2", "Wav2Vec2Features", paints=True, half=False))},
     ),
     "face_embedding": Component(
         "who the photo shows, for diffusion",
         {
             "none": _NONE,
-            "arcface": Backend(_published("arcface", "ArcFaceEmbedding")),
-            "clip": Backend(_published("clip", "ClipImageEncoder")),
+            "arcface": Backend(_published("arcface", "ArcFaceEmbedding", paints=True)),
+            "clip": Backend(_published("clip", "ClipImageEncoder", paints=True)),
         },
     ),
     "text_encoder": Component(
         "the scene description, for diffusion",
-        {"none": _NONE, "clip": Backend(_published("clip", "ClipTextEncoder"))},
+        {"none": _NONE, "clip": Backend(_published("clip", "ClipTextEncoder", paints=True))},
     ),
 }  # fmt: skip
 """Every component by its name."""

@@ -44,12 +44,14 @@ _MOMENT_FRAMES = 6.0  # over which a moment is judged: a single strong frame is 
 
 @dataclass
 class Work:
-    """What goes along with one run: who hears of progress, who may stop it, what it took and what was odd."""
+    """What goes along with one run: who hears of progress, who may stop it, with what profile, what it took and what
+    was odd."""
 
     progress: Progress | None = None
     should_stop: Callable[[], bool] | None = None
     after_step: AfterStep | None = None
     speed: Speed = field(default_factory=Speed)
+    profile: str = ""
     timings: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
@@ -251,7 +253,7 @@ class Result:
         from . import __version__
         from .provenance import container_metadata
 
-        return container_metadata(self.settings.to_dict(), self.settings.seed, __version__)
+        return container_metadata(self.settings.to_dict(), self.settings.seed, __version__, self.work.profile)
 
 
 @cache

@@ -11,8 +11,7 @@
     photo → ReferenceNet ─┐                                                         │
     speech, Z_emo, C_t ───┴── diffusion (denoising UNet) → painted frames ──────────┴── VideoWriter ── video
 
-What is written small are components: ``components.py`` has the table of what may do their work, and a profile says
-what does.
+What is written small are components; ``components.py`` has the table of their backends, and a profile chooses.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ import dataclasses
 import gc
 import os
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ from .driving_motion import driving_motion
 from .emotion import embedding
 from .emotion.direction import check_within, parse_emotion, parse_keyframes
 from .errors import InputError
-from .estimate import PREVIEW_SECONDS, Speed
+from .estimate import PREVIEW_SECONDS, Speed, rates_of
 from .generation import Progress, Result, Work
 from .motion import FPS, Motion
 from .profile import DEFAULT_PROFILE, Profile, find_profile
@@ -75,7 +75,7 @@ class SynchroRaMaPipeline:
     """
 
     def __init__(self, profile: Profile, placement: Placement | None = None) -> None:
-        self.profile, self.speed = profile, Speed()
+        self.profile = profile
         self.components = Components(profile, placement)
         self._portraits, self._recordings, self._heard, self._texts = (ContentCache(_KEPT_INPUTS) for _ in range(4))
 
@@ -100,6 +100,11 @@ class SynchroRaMaPipeline:
     def settings(self, **given: Any) -> GenerationSettings:
         """The settings that are given, and for all others what suits the profile. Raises InputError."""
         return self.profile.settings(**given)
+
+    @cached_property
+    def speed(self) -> Speed:
+        """How long generations take here. Raises InputError if the profile cannot be had."""
+        return Speed(rates_of(self.profile.backend("diffusion")))
 
     @property
     def motion_space(self) -> MotionSpace:
@@ -149,8 +154,7 @@ class SynchroRaMaPipeline:
 
         Args:
             photo: path, PIL image or RGB array with a face.
-            speech: path of a recording, or of a video whose sound is taken. None needs ``motion``; the video is
-                silent then.
+            speech: path of a recording, or of a video with sound. None needs ``motion``, and gives a silent video.
             settings: the controls; those of ``settings()`` when None.
             motion: drive the face with this instead of speech, emotion and scene: a Motion, or an .npz or .csv file.
             progress: called while working, also later while frames are rendered.
@@ -169,7 +173,7 @@ class SynchroRaMaPipeline:
         if speech is None and motion is None:
             raise InputError("There is nothing to say; give a recording or a motion file.")
         settings = (settings or self.settings()).with_seed()
-        work = Work(progress, should_stop, after_step, self.speed)
+        work = Work(progress, should_stop, after_step, self.speed, self.profile.label)
 
         with work.stage("Finding the face"):
             portrait = self._portrait(photo, settings, work.warnings)
@@ -183,8 +187,7 @@ class SynchroRaMaPipeline:
         if motion is not None:
             frames = None if recording is None else recording.frame_count
             motion = driving_motion(motion, frames, settings.max_seconds, work.warnings)
-            emotion, acting = embedding.chosen(_NEUTRAL, len(motion)), None
-            scene = SceneText()
+            emotion, acting, scene = embedding.chosen(_NEUTRAL, len(motion)), None, SceneText()
         else:
             with work.stage("Hearing the emotion"):
                 emotion = self._emotion(recording, settings, renderer.expression, work.warnings, work.check)
@@ -281,7 +284,7 @@ class SynchroRaMaPipeline:
         """One or two plain sentences about what the photo shows, to be edited into what the person does."""
         renderer = self._renderer(portrait)
         seen = portrait.crop, portrait.landmarks, renderer.expression, renderer.rotation
-        key = ("description", content_key(portrait.crop))
+        key = "description", content_key(portrait.crop)
         return self._portraits.get(key, lambda: self.components.scene_description(*seen))
 
     # ------------------------------------------------------------------------------------------ the recording
@@ -317,8 +320,7 @@ class SynchroRaMaPipeline:
 
     def sentiment(self, transcript: Transcript, frames: int) -> Sentiment:
         """The feeling of the words, over ``frames`` frames."""
-        key = ("sentiment", transcript, frames)
-        return self._texts.get(key, lambda: self.components.sentiment(transcript, frames))
+        return self._texts.get(("sentiment", transcript, frames), lambda: self.components.sentiment(transcript, frames))
 
     def voice(self, recording: Speech, check: Callable[[], None] | None = None) -> VoiceReading:
         """The emotion in the tone of the voice; ``check`` is called now and then and may raise to end it."""

@@ -67,6 +67,15 @@ class Placement:
         return cls(device=torch.device("cuda"), dtype=dtype, plan=plan, compile=compile)
 
     @property
+    def for_analysis(self) -> Placement:
+        """Where speech and photo are looked at: on ZeroGPU on the CPU, where that costs the visitor no GPU time."""
+        if not on_zero_gpu():
+            return self
+        import torch
+
+        return Placement(device=torch.device("cpu"), dtype=torch.float32, plan=self.plan)
+
+    @property
     def compiles(self) -> bool:
         return self.compile and not on_zero_gpu()
 

@@ -245,6 +245,14 @@ class Profile:
             )
 
     @property
+    def label(self) -> str:
+        """What it is called where others read it: mini, full, owner/repository, or the last part of a path."""
+        if isinstance(self.checkpoint, HubRepository):
+            return self.checkpoint.name
+        path = Path(self.name)
+        return (path.stem if path.suffix == ".json" else path.name) or self.checkpoint.path.name
+
+    @property
     def identity(self) -> str:
         """A text that is another one for other weights or backends, as far as names can say that."""
         usual = [Part(name, Entry(each.default), self.checkpoint, None).identity for name, each in COMPONENTS.items()]

@@ -19,7 +19,9 @@ from .media import FFMPEG_QUIET, ffmpeg_path, local_input
 DIGITAL_SOURCE_TYPE = "trainedAlgorithmicMedia"
 
 
-def container_metadata(settings: Mapping[str, Any], seed: int | None, version: str) -> dict[str, str]:
+def container_metadata(
+    settings: Mapping[str, Any], seed: int | None, version: str, profile: str = ""
+) -> dict[str, str]:
     """Metadata for VideoWriter: title and comment for people, description as JSON for machines.
 
     ``settings`` must be what json can write; nothing of the user's files belongs into it, not even their names.
@@ -36,6 +38,7 @@ def container_metadata(settings: Mapping[str, Any], seed: int | None, version: s
                 "digital_source_type": DIGITAL_SOURCE_TYPE,
                 "tool": "SynchroRaMa",
                 "version": version,
+                **({"profile": profile} if profile else {}),
                 "seed": seed,
                 "settings": dict(settings),
             },

@@ -76,13 +76,14 @@ class Findings:
 
     Attributes:
         ai_generated: whether the container or the Content Credentials say that an AI made it, or part of it.
-        tool, version, seed, settings: what the container says made it, and how.
+        tool, version, profile, seed, settings: what the container says made it, and how.
         content_credentials: None where the file has none.
     """
 
     ai_generated: bool
     tool: str | None = None
     version: str | None = None
+    profile: str | None = None
     seed: int | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     content_credentials: Credentials | None = None
@@ -97,7 +98,8 @@ class Findings:
         if self.tool is not None:
             version = "" if self.version is None else f" {self.version}"
             seed = "" if self.seed is None else f", seed {self.seed}"
-            yield f"AI-generated: yes, the container says so: made by {self.tool}{version}{seed}."
+            profile = "" if self.profile is None else f", profile {self.profile}"
+            yield f"AI-generated: yes, the container says so: made by {self.tool}{version}{profile}{seed}."
             yield f"Settings that differ from the defaults: {', '.join(self._changed_settings()) or 'none'}."
         elif self.ai_generated:
             yield "AI-generated: yes, the file says so, but not with which settings."
@@ -139,6 +141,7 @@ def verify(video: str | Path, trust: str | Path | None = None) -> Findings:
         or (source_type or "").rpartition("/")[2] in AI_SOURCE_TYPES,
         tool=_name(said.get("tool")),
         version=_name(said.get("version")),
+        profile=_name(said.get("profile")),
         seed=seed if type(seed) is int and 0 <= seed <= MAX_SEED else None,
         settings=_settings(said.get("settings")),
         content_credentials=credentials,

@@ -27,9 +27,10 @@ def free_port() -> int:
 def served(pipeline, folder: Path) -> Iterator[SimpleNamespace]:
     """The page of ``pipeline``, served by this process: demo, service, address, folder of its files."""
     from page import server
+    from page.profiles import Profiles
 
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
-    demo, service = server.build(pipeline)
+    demo, service = server.build(Profiles(pipeline))
     _, address, _ = server.launch(
         demo, service, server_name="127.0.0.1", server_port=free_port(), prevent_thread_lock=True, quiet=True,
         ssr_mode=False,

@@ -298,6 +298,25 @@ def test_a_link_opens_the_same_settings_in_another_session(visit, server):
     )
 
 
+def test_the_full_profile_says_why_it_cannot_be_used_here_and_is_refused(visit):
+    page = visit()
+    assert not page.is_visible("#full-about")
+    page.click("#profile label:has-text('Full')")
+    why = text_in(page, "#profile-facts", "there is none here")
+    assert "12.0 GB of memory" in why and "Hallo" in text_in(page, "#full-about", "no official")
+    result = source_of(page, "#result video")
+    page.click("text=Diffusion: how the mouth is painted")
+    page.wait_for_function("document.querySelector('#inference-steps input[type=number]')?.value > 1")
+    text_in(page, "#seen", "cannot be used here")
+    with page.expect_response(lambda answer: answer.status == 422) as refused:
+        page.click("#generate")
+    assert "need a GPU, and there is none here" in refused.value.text()
+    assert source_of(page, "#result video") == result and not page.is_visible("#progress img")
+    page.click("#profile label:has-text('Mini')")
+    page.wait_for_function("document.querySelector('#inference-steps input[type=number]')?.value === '1'")
+    text_in(page, "#profile-facts", "Nothing to be downloaded")
+
+
 def test_a_phone_shows_everything_in_its_width(visit):
     page = visit(viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True, device_scale_factor=2)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -308,8 +327,8 @@ def test_a_phone_shows_everything_in_its_width(visit):
 
 TEXTS = (
     "#title p", "#seen p", "#consent label span", "#generate", "#cancel", "#preset label.selected span",
-    "#preset label:not(.selected) span", "#strength [data-testid=block-info]", "#strength .info-text", "#share",
-    ".label-wrap span",
+    "#preset label:not(.selected) span", "#profile-facts p", "#strength [data-testid=block-info]",
+    "#strength .info-text", "#share", ".label-wrap span",
 )  # fmt: skip
 
 

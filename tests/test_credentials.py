@@ -246,7 +246,7 @@ def test_an_interrupt_while_signing_arrives_when_that_is_done():
 def test_verify_tells_in_plain_words(signed, unsigned, keys, capsys):
     assert main(["verify", str(signed)]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "AI-generated: yes, the container says so: made by SynchroRaMa 0.1.0, seed 7.",
+        "AI-generated: yes, the container says so: made by SynchroRaMa 0.1.0, profile mini, seed 7.",
         "Settings that differ from the defaults: head_motion = 0.5, preview = true.",
         "Content Credentials: signed by Test Studio (Test Desk), at a time that nobody confirms.",
         "Signature: matches the content, but the signer is not on a trust list.",
@@ -261,7 +261,7 @@ def test_verify_tells_in_plain_words(signed, unsigned, keys, capsys):
 def test_verify_tells_programs(signed, unsigned, capsys):
     assert main(["verify", "--json", str(signed)]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert set(told) == {"ai_generated", "tool", "version", "seed", "settings", "content_credentials"}
+    assert set(told) == {"ai_generated", "tool", "version", "profile", "seed", "settings", "content_credentials"}
     assert told["content_credentials"]["state"] == "valid" and told["settings"]["head_motion"] == 0.5
     assert main(["verify", "--json", str(unsigned)]) == 0
     assert json.loads(capsys.readouterr().out)["content_credentials"] is None

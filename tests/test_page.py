@@ -16,11 +16,14 @@ from conftest import ASSETS, write_wav
 from motion_measures import video_streams
 
 from page import inputs, run, texts
-from page.described import SETTINGS, initial
-from page.events import _from_link, _link, _preset, _show_mode
+from page.described import SETTINGS
+from page.described import shown as in_control
+from page.events import _preset, _show_mode
 from page.examples import EXAMPLES, FINISHED, example_name
+from page.links import Links
 from page.live import Live
 from page.making import Step, small
+from page.profiles import Profiles
 from page.service import Service
 from page.visits import OPEN_PER_ADDRESS, OPEN_PER_SESSION, Visits
 from synchrorama import Cancelled, GenerationSettings, InputError
@@ -36,7 +39,7 @@ def service(pipeline, tmp_path_factory):
     from page.serving import Files
 
     cache = tmp_path_factory.mktemp("cache")
-    made = Service(pipeline, Files(SimpleNamespace(GRADIO_CACHE=str(cache), temp_file_sets=[])))
+    made = Service(Profiles(pipeline), Files(SimpleNamespace(GRADIO_CACHE=str(cache), temp_file_sets=[])))
     made.ready.set()
     return made
 
@@ -58,8 +61,13 @@ def two_faces(tmp_path_factory):
     return str(path)
 
 
-def values(**changed) -> list:
-    return [{**{name: initial(name) for name in SETTINGS}, "seed": 1, **changed}[name] for name in SETTINGS]
+def initial(name: str):
+    return in_control(name, defaults()[name])
+
+
+def values(profile: str = "mini", **changed) -> list:
+    """The profile, and what the controls hold."""
+    return [profile, *({**{name: initial(name) for name in SETTINGS}, "seed": 1, **changed}[name] for name in SETTINGS)]
 
 
 def looked(live, photo, recording, consent=True, face=0, **changed):
@@ -169,7 +177,7 @@ def test_the_sound_of_a_video_becomes_the_recording(live, tmp_path):
 
 def test_validation_speaks_beside_the_control_before_anything_is_queued(service, photo_path, speech_path, tmp_path):
     page = run.Run(service)
-    names = ["photo", "recording", "consent", "random_seed", *SETTINGS, "last runs"]
+    names = ["photo", "recording", "consent", "random_seed", "profile", *SETTINGS, "last runs"]
 
     def wrong(photo, recording, consent=True, **changed):
         answers = page.check(photo, recording, consent, True, None, *values(**changed), [])
@@ -209,15 +217,16 @@ def test_a_generation_shows_a_growing_preview_and_hands_over_files(service, phot
     with open(motion, encoding="utf-8") as csv:
         assert len(csv.readlines()) == 51
     with open(settings_file, encoding="utf-8") as text:
-        assert GenerationSettings.from_json(text.read()).to_dict() == used
+        assert {"profile": "mini", **GenerationSettings.from_json(text.read()).to_dict()} == used
     assert after["visible"] and runs == [used, {"seed": 1}]
 
 
 def test_the_settings_of_a_video_and_of_the_last_runs_come_back(service):
     page = run.Run(service)
     used = GenerationSettings(seed=7, head_motion=0.3, emotion_mode="emotion", emotion="sad 1").to_dict()
-    random_seed, *back = page.reuse(used)
-    assert random_seed is False
+    random_seed, profile, *back = page.reuse({"profile": "full", **used})
+    assert random_seed is False and profile == "full"
+    assert page.reuse(used)[1] == page.reuse({"profile": "<b>", **used})[1] == gr.skip()
     assert dict(zip(SETTINGS, back, strict=True)) == {
         name: initial(name) if used[name] is None else used[name] for name in SETTINGS
     }
@@ -226,7 +235,7 @@ def test_the_settings_of_a_video_and_of_the_last_runs_come_back(service):
     assert choices["visible"] and forget["visible"] and not page.last_runs([])[0]["visible"]
     assert page.run_again(1, [{}, used]) == page.reuse(used)
     for nonsense in (None, {"head_motion": 99}, {"seed": "x"}, {"keyframes": ["<b>"]}):
-        assert page.reuse(nonsense) == [gr.skip()] * (1 + len(SETTINGS))
+        assert page.reuse(nonsense) == [gr.skip()] * (2 + len(SETTINGS))
 
 
 def test_presets_set_their_controls_and_modes_show_theirs():
@@ -238,15 +247,20 @@ def test_presets_set_their_controls_and_modes_show_theirs():
 # ---------------------------------------------------------------------------------------------- links
 
 
-def opened(query: str):
+@pytest.fixture(scope="module")
+def links(service):
+    return Links(service.profiles)
+
+
+def opened(links, query: str):
     from urllib.parse import parse_qsl
 
-    answer = _from_link(SimpleNamespace(query_params=dict(parse_qsl(query))))
-    named = dict(zip(["photo", "recording", "random_seed", *SETTINGS, "notes"], answer, strict=True))
+    answer = links.read(SimpleNamespace(query_params=dict(parse_qsl(query))))
+    named = dict(zip(["photo", "recording", "random_seed", "profile", *SETTINGS, "notes"], answer, strict=True))
     return {name: value for name, value in named.items() if value != gr.skip()}
 
 
-def test_a_link_carries_every_setting_and_the_examples():
+def test_a_link_carries_every_setting_and_the_examples(links):
     changed = {
         "seed": 9, "head_motion": 0.35, "motion_diversity": 1.5, "blink_rate": 20.0, "expressiveness": 1.2,
         "articulation": 0.9, "framing": "full_picture", "mark": "top_left", "emotion_mode": "keyframes",
@@ -254,28 +268,30 @@ def test_a_link_carries_every_setting_and_the_examples():
         "emotion_strength": 1.75, "text_weight": 0.1, "voice_weight": 0.2, "valence_arousal_weight": 0.35,
         "photo_weight": 0.9, "transcript": "Grüße & more = 100 %", "description": "She nods. <b>", "face_index": 2,
         "inference_steps": 3, "guidance_scale": 2.5, "diffusion_strength": 0.8, "sampler": "dpm++",
+        "feature_caching": 3,
     }  # fmt: skip
     assert set(changed) == set(SETTINGS) and all(changed[name] != defaults()[name] for name in SETTINGS)
-    query = _link(*EXAMPLES[1], False, "", *(changed[name] for name in SETTINGS))["value"]
-    back = opened(query)
+    query = links.write(*EXAMPLES[1], False, "", "mini", *(changed[name] for name in SETTINGS))["value"]
+    back = opened(links, query)
     assert back.pop("photo") == EXAMPLES[1][0] and back.pop("recording") == EXAMPLES[1][1]
     assert back.pop("random_seed") is False and back.pop("notes") == ""
     settings = GenerationSettings(**changed).to_dict()
     assert back == {name: settings[name] for name in SETTINGS}
 
 
-def test_a_link_has_no_uploads_no_defaults_and_no_description_of_ours(photo_path, speech_path):
-    query = _link(str(photo_path), str(speech_path), True, "In the photo.", *values(description="In the photo. "))
+def test_a_link_has_no_uploads_no_defaults_and_no_description_of_ours(links, photo_path, speech_path):
+    query = links.write(str(photo_path), str(speech_path), True, "In the photo.", *values(description="In the photo. "))
     assert query["value"] == "photo=eileen_collins.jpg"  # an example; the recording is not
-    assert opened("") == {"notes": ""}
+    assert opened(links, "") == {"notes": ""}
 
 
-def test_a_strangers_link_is_checked(photo_path):
-    back = opened("photo=../../etc/passwd&head_motion=99&seed=abc&mark=<b>&nonsense=1&expressiveness=1.5&max_seconds=9")
+def test_a_strangers_link_is_checked(links):
+    query = "photo=../../etc/passwd&head_motion=99&seed=abc&mark=<b>&nonsense=1&expressiveness=1.5&max_seconds=9"
+    back = opened(links, query + "&profile=<b>")
     assert back.pop("expressiveness") == 1.5
     notes = back.pop("notes")
     assert back == {} and "<b>" not in notes
-    for part in ("not among the examples", "Head motion is 99", "Seed is", "Mark is"):
+    for part in ("not among the examples", "Head motion is 99", "Seed is", "Mark is", "profile that is not here"):
         assert part in notes, part
 
 

@@ -118,8 +118,8 @@ def test_the_endpoints_are_named_described_and_take_every_setting(client):
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     assert set(endpoints) == {"/generate", "/preview", "/analyze", "/describe"}
     on_the_page = set(controls()) - {"preview", "max_seconds"}  # those are for the command line
-    own = {"/generate": {"photo", "recording", "consent", "random_seed"}, "/preview": {"photo", "recording", "consent"}}
-    own["/analyze"] = {"photo", "recording"}
+    given = {"photo", "recording", "profile"}
+    own = {"/generate": {*given, "consent", "random_seed"}, "/preview": {*given, "consent"}, "/analyze": given}
     for name, parameters in own.items():
         described = endpoints[name]
         assert {each["parameter_name"] for each in described["parameters"]} == parameters | on_the_page
@@ -177,7 +177,7 @@ def test_a_bug_is_told_in_one_sentence_without_a_path_and_the_log_holds_no_conte
     def broken(*_, **__):
         raise OSError(f"[Errno 5] secret words: {photo_path}")
 
-    monkeypatch.setattr(page.service.maker.pipeline, "look", broken)
+    monkeypatch.setattr(page.service.profiles.base.pipeline, "look", broken)
     with pytest.raises(AppError) as raised:
         client.predict(file(photo_path), api_name="/describe")
     assert "try again" in str(raised.value) and "secret" not in str(raised.value) and "/" not in str(raised.value)

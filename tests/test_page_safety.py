@@ -1,24 +1,19 @@
-"""What must not leak, what a GPU is asked for, and that no control of the page is without its test."""
+"""What must not leak, and that no control of the page is without its test."""
 
 from __future__ import annotations
 
 import os
-import pickle
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
-import pytest
-from conftest import ASSETS, REPOSITORY, write_wav
+from conftest import ASSETS, REPOSITORY
 from PIL import Image
 
 from page import layout, texts, workplace
 from page.described import SETTINGS
-from page.making import Made, Maker, Step, on_gpu
+from page.profiles import Profiles
 from synchrorama import GenerationSettings
-from synchrorama.estimate import rendering_seconds
 from synchrorama.media import ffmpeg_path
 
 # The controls of the page that are no settings, and the tests that use each of them as a visitor would.
@@ -28,6 +23,7 @@ TESTED = {
     "faces": ("test_page", "test_of_several_faces_one_is_chosen_by_number_or_by_a_click"),
     "from_video": ("test_browser", "test_the_sound_of_a_video_and_the_words_that_were_heard_can_be_taken"),
     "consent": ("test_browser", "test_own_photo_and_recording_need_one_tick_and_then_become_a_video"),
+    "profile": ("test_browser", "test_the_full_profile_says_why_it_cannot_be_used_here_and_is_refused"),
     "preset": ("test_browser", "test_moving_the_strength_changes_the_preview"),
     "go": ("test_browser", "test_the_example_becomes_a_video_while_it_is_watched"),
     "examples": ("test_browser", "test_one_click_on_an_example_begins_its_video"),
@@ -44,57 +40,18 @@ TESTED = {
     "compare": ("test_browser", "test_moving_the_strength_changes_the_preview"),
 }
 SHOWN = {"progress", "video", "notes", "used", "runs", "after", "timeline", "seen", "ours", "clip"}
+SHOWN |= {"profile_facts", "full_about"}
 
 
-def test_every_control_of_the_page_has_a_test_that_it_does_something():
+def test_every_control_of_the_page_has_a_test_that_it_does_something(pipeline):
     import gradio as gr
 
     with gr.Blocks():
-        parts = vars(layout.build(texts.languages()))
-    assert set(parts) - {"controls", "modes", "translate"} == set(TESTED) | SHOWN
+        parts = vars(layout.build(texts.languages(), Profiles(pipeline)))
+    assert set(parts) - {"controls", "modes", "translate", "initial", "profiles"} == set(TESTED) | SHOWN
     assert set(parts["controls"]) == set(SETTINGS)  # each has a test_control_…, see test_controls.py
     for module, test in TESTED.values():
         assert f"def {test}(" in (REPOSITORY / "tests" / f"{module}.py").read_text(encoding="utf-8"), test
-
-
-@pytest.fixture
-def zero_gpu(monkeypatch):
-    """A Space with ZeroGPU, as far as the package ``spaces`` shows it; the list of what was asked for."""
-    asked = []
-
-    def gpu(duration):
-        def decorate(function):
-            def on_the_gpu(*given):
-                asked.append(duration(*given))
-                for given_or_told in given:  # all goes to another process and back
-                    pickle.dumps(given_or_told)
-                for told in function(*given):
-                    yield pickle.loads(pickle.dumps(told))
-
-            return on_the_gpu
-
-        return decorate
-
-    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
-    monkeypatch.setitem(sys.modules, "spaces", SimpleNamespace(GPU=gpu))
-    return asked
-
-
-def test_a_gpu_is_asked_for_while_painting_only_and_not_for_long(
-    pipeline, photo_path, speech_path, tmp_path, zero_gpu
-):
-    settings = GenerationSettings(seed=1)
-    steps = list(Maker(pipeline).make(str(photo_path), str(speech_path), settings, tmp_path, lambda: None))
-    assert isinstance(steps[-1], Made) and steps[-1].video.is_file() and isinstance(steps[0], Step)
-    (seconds,) = zero_gpu
-    assert rendering_seconds(2.0, settings) < seconds < 10
-    long = write_wav(tmp_path / "long.wav", np.zeros(290 * 16000))
-    assert Maker(pipeline).gpu_seconds(str(photo_path), str(long), settings, tmp_path) <= 120
-
-
-def test_elsewhere_no_gpu_is_asked_for(monkeypatch):
-    monkeypatch.delenv("SPACES_ZERO_GPU", raising=False)
-    assert on_gpu(len, max) is len
 
 
 def test_what_an_upload_says_about_itself_is_not_passed_on(pipeline, speech_path, tmp_path):

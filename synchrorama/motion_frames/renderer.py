@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -130,6 +131,14 @@ class MotionFrameRenderer:
         self._map = self._identity_map.copy()
         self._depth = np.empty((self.height, self.width), np.float32)
         self._rendering = threading.Lock()  # the two above are used for every frame anew
+
+    def __getstate__(self) -> dict[str, Any]:
+        """It can be sent to other processes; the lock cannot."""
+        return {name: value for name, value in self.__dict__.items() if name != "_rendering"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._rendering = threading.Lock()
 
     @property
     def rotation(self) -> np.ndarray:
