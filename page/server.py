@@ -16,7 +16,7 @@ from .examples import EXAMPLES
 from .inputs import LARGEST_FILE
 from .profiles import Profiles
 from .service import Service
-from .serving import Files
+from .serving import Files, clear_safely
 
 WAITING = 20  # videos in the queue, of all visitors together
 LOOKED_FOR, KEPT = 1800, 5400  # seconds between two clearances of the cache, and age of what they remove
@@ -45,6 +45,7 @@ def build(profiles: Profiles) -> tuple[gr.Blocks, Service]:
         making = max(1, (os.cpu_count() or 2) // 2)  # one video keeps two cores busy: painting and encoding
         events.wire(demo, parts, service, making)
         demo.queue(max_size=WAITING, default_concurrency_limit=max(2, making))
+    clear_safely(demo)
     demo.parts, demo.translate = parts, translate
     return demo, service
 

@@ -27,7 +27,7 @@ class Files:
 
     def __init__(self, demo: gr.Blocks) -> None:
         self._cache = Path(demo.GRADIO_CACHE)
-        self._handed_out = _Handed()
+        self._handed_out = FileSet()
         demo.temp_file_sets.append(self._handed_out)
 
     def serve(self, file: Path) -> str:
@@ -55,11 +55,24 @@ class Files:
         return str(target)
 
 
-class _Handed(set):
-    """Names of files. Gradio goes through them while other threads add some, which a plain set does not survive."""
+class FileSet(set):
+    """Names of files. Gradio goes through them while other threads add some, which a plain set does not survive: the
+    task that clears files would end with the first such moment, and all files stay from then on."""
 
     def __iter__(self) -> Iterator[str]:
         return iter(tuple(super().__iter__()))
+
+
+def clear_safely(demo: gr.Blocks) -> None:
+    """Give a finished page sets that can be cleared while visitors add to them."""
+    demo.upload_file_set = FileSet(demo.upload_file_set)
+    filled = [demo.upload_file_set]
+    for block in demo.blocks.values():
+        if hasattr(block, "temp_files"):
+            block.temp_files = FileSet(block.temp_files)
+            filled.append(block.temp_files)
+    others = [each for each in demo.temp_file_sets if isinstance(each, FileSet)]
+    demo.temp_file_sets[:] = [*filled, *others]
 
 
 def jpeg(frame: np.ndarray, quality: int) -> bytes:

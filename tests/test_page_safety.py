@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 from conftest import ASSETS, REPOSITORY
+from gradio.route_utils import delete_files_created_by_app
 from PIL import Image
 
-from page import layout, texts, workplace
+from page import layout, server, texts, workplace
 from page.described import SETTINGS
 from page.profiles import Profiles
 from synchrorama import GenerationSettings
@@ -67,6 +68,20 @@ def test_what_an_upload_says_about_itself_is_not_passed_on(pipeline, speech_path
     settings = GenerationSettings(seed=1, diffusion_strength=0)
     video = pipeline(str(photo), str(sound), settings).save(tmp_path / "video.mp4").read_bytes()
     assert b"hidden" not in video and b"+48.1" not in video and b"AI-generated" in video
+
+
+def test_files_are_cleared_while_visitors_add_some(pipeline, tmp_path):
+    """Gradio's task that clears files ends for good with the first exception."""
+    demo, _ = server.build(Profiles(pipeline))
+    for files in demo.temp_file_sets:
+        files.update({"not there", "not there either"})
+        for name in files:
+            files.add(f"{name}.")
+    for number, files in enumerate((demo.upload_file_set, demo.parts.photo.temp_files, demo.temp_file_sets[-1])):
+        (tmp_path / str(number)).touch()
+        files.add(str(tmp_path / str(number)))
+    delete_files_created_by_app(demo, None)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_new_folder_is_everybodys_temporary_folder_and_foreign_ones_are_left_alone(tmp_path):
