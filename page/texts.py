@@ -20,7 +20,7 @@ TRANSLATIONS = {path.stem: path for path in sorted((HERE / "translations").glob(
 ENGLISH = {
     "title": (
         "# SynchroRaMa\nOne photo and one recording become a talking video whose lips follow the sound and whose face "
-        "carries the emotion. No graphics card is needed."
+        "carries the emotion. No GPU is needed."
     ),
     "photo": "Photo",
     "recording": "Recording (up to 5 min, 200 MB)",
