@@ -18,6 +18,7 @@ import numpy as np
 
 from .content_cache import ContentCache, content_key
 from .errors import InputError
+from .first_import import import_alone
 
 if TYPE_CHECKING:
     import torch
@@ -99,6 +100,7 @@ def _published(module: str, name: str, *, paints: bool = False, half: bool = Tru
     """
 
     def load(folder: Path, others: Components) -> Any:
+        import_alone("transformers")
         kind = getattr(importlib.import_module(f"synchrorama.backends.{module}"), name)
         try:
             placement = others.placement if paints else others.placement.for_analysis
@@ -343,6 +345,7 @@ class Components:
         return self._once(name, lambda: self._load(name))
 
     def _load(self, name: str) -> Any:
+        import_alone("diffusers")
         backend = COMPONENTS[name].backends[self.profile.backend(name)]
         return backend.load(self.profile.folder(name) if backend.needs_weights else None, self)
 

@@ -25,8 +25,9 @@ from synchrorama.diffusion import DiffusionNetworks
 from synchrorama.diffusion.checkpoint import load_strictly
 from synchrorama.diffusion.denoiser import ClipConditions, Denoiser
 from synchrorama.diffusion.region import REGION_SIZE, FaceRegion, painted
-from synchrorama.diffusion.sampling import Sampler, blend, guidance_passes, guided, make_noise, overlapping
+from synchrorama.diffusion.sampling import Sampler, blend, guided, make_noise, overlapping
 from synchrorama.errors import InputError
+from synchrorama.guidance import guidance_passes
 
 if TYPE_CHECKING:
     from synchrorama.motion_frames import MotionFrame

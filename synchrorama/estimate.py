@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
+from .guidance import guidance_passes
 from .placement import on_zero_gpu
 from .settings import GenerationSettings
 
@@ -42,8 +43,6 @@ class Rates:
         if settings.preview:
             recording, rate = min(recording, PREVIEW_SECONDS), rate / 2
         if settings.diffuses:
-            from .diffusion.sampling import guidance_passes
-
             passes = guidance_passes(settings.guidance_scale, settings.emotion_strength)
             whole = math.ceil(settings.inference_steps / settings.feature_caching)
             steps = whole + _CACHED * (settings.inference_steps - whole)

@@ -28,9 +28,10 @@ from synchrorama.diffusion.face_regions import face_picture, face_regions
 from synchrorama.diffusion.frame_denoiser import FRAMES_BEFORE, PASSES, FrameConditions, FrameDenoiser, Person
 from synchrorama.diffusion.hallo import SCHEDULER
 from synchrorama.diffusion.region import FaceRegion
-from synchrorama.diffusion.sampling import Sampler, blend, guidance_passes, make_noise, overlapping
+from synchrorama.diffusion.sampling import Sampler, blend, make_noise, overlapping
 from synchrorama.diffusion_stage import AfterStep, Told, explained
 from synchrorama.errors import Cancelled
+from synchrorama.guidance import guidance_passes
 from synchrorama.motion import FPS
 from synchrorama.motion_frames.drawing import smoothstep
 from synchrorama.placement import Placement

@@ -33,6 +33,7 @@ from .emotion import embedding
 from .emotion.direction import check_within, parse_emotion, parse_keyframes
 from .errors import InputError
 from .estimate import PREVIEW_SECONDS, Speed, rates_of
+from .first_import import import_alone
 from .generation import Progress, Result, Work
 from .motion import FPS, Motion
 from .profile import DEFAULT_PROFILE, Profile, find_profile
@@ -116,7 +117,6 @@ class SynchroRaMaPipeline:
 
     @property
     def text_encoder(self) -> TextEncoder:
-        """Reads the scene description."""
         return self.components.scene_encoder
 
     @property
@@ -166,6 +166,7 @@ class SynchroRaMaPipeline:
             InputError: the photo, the recording or the motion cannot be used; its text is for the user.
             Cancelled: ``should_stop`` said so.
         """
+        import_alone("diffusers")
         from .acting import act
         from .audio import loudness
         from .scene import SceneText
@@ -217,6 +218,7 @@ class SynchroRaMaPipeline:
 
         Either may be left out. Raises InputError like a generation.
         """
+        import_alone("diffusers")
         from .analysis import Analysis
 
         analysis = Analysis(settings or self.settings())
@@ -245,13 +247,11 @@ class SynchroRaMaPipeline:
         Raises InputError like a generation.
         """
         analysis = self.look(photo, speech, settings)
-        settings, recording = analysis.settings, analysis.recording
+        settings, recording, portrait = analysis.settings, analysis.recording, analysis.portrait
         if recording is not None:
             analysis.transcript = self.transcribe(recording, settings, said)
             analysis.sentiment = self.sentiment(analysis.transcript, recording.frame_count)
-            expression = np.zeros(52, np.float32)
-            if analysis.portrait is not None:
-                expression = self._renderer(analysis.portrait).expression
+            expression = np.zeros(52, np.float32) if portrait is None else self._renderer(portrait).expression
             analysis.emotion = self._emotion(recording, settings, expression, analysis.warnings)
         self._scene(settings, analysis.warnings)
         analysis.warnings = list(dict.fromkeys(analysis.warnings))

@@ -19,9 +19,10 @@ from synchrorama import Cancelled, GenerationSettings, InputError
 from synchrorama.audio import log_mel, sound_around
 from synchrorama.diffusion.denoiser import ClipConditions, Denoiser
 from synchrorama.diffusion.region import REGION_SIZE, FaceRegion, painted
-from synchrorama.diffusion.sampling import AUDIO, FULL, WITHOUT, guidance_passes, guided
+from synchrorama.diffusion.sampling import guided
 from synchrorama.diffusion_stage import CLIP_FRAMES, SAMPLERS, DiffusionStage, Told, read_networks
 from synchrorama.face import find_portrait
+from synchrorama.guidance import AUDIO, FULL, WITHOUT, guidance_passes
 from synchrorama.media import read_photo
 from synchrorama.motion_frames import MotionFrame, MotionFrameRenderer
 

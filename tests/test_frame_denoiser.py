@@ -17,9 +17,10 @@ from synchrorama.diffusion.face_regions import coarser, face_box, face_picture, 
 from synchrorama.diffusion.frame_denoiser import PASSES, FrameConditions, FrameDenoiser, Pass
 from synchrorama.diffusion.hallo import SCHEDULER, load_hallo
 from synchrorama.diffusion.networks import HALLO_PARTS, DiffusionNetworks
-from synchrorama.diffusion.sampling import AUDIO, FULL, WITHOUT, Sampler, guidance_passes
+from synchrorama.diffusion.sampling import Sampler
 from synchrorama.diffusion.unet import DeepFeatures
 from synchrorama.face_topology import FACE_OVAL, OUTER_LIPS
+from synchrorama.guidance import AUDIO, FULL, WITHOUT, guidance_passes
 
 F, CELLS = 3, frame_samples.CELLS
 BOTH = [PASSES[WITHOUT], PASSES[AUDIO]]

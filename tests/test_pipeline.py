@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from conftest import write_wav
+from conftest import REPOSITORY, write_wav
 from motion_measures import nodding, opening, video_streams
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -179,3 +181,31 @@ def test_silence_and_noise_are_no_errors_and_the_mouth_rests(pipeline, photo_pat
     quiet = pipeline(photo_path, write_wav(tmp_path / "quiet.wav", samples), CALM)
     speech = pipeline(photo_path, write_wav(tmp_path / "speech.wav", speech_samples), CALM)
     assert opening(pipeline, quiet.motion) < 0.25 * opening(pipeline, speech.motion)
+
+
+SLOWLY_IMPORTED = """
+import sys, threading, time
+from synchrorama import SynchroRaMaPipeline
+
+class Slow:
+    def find_spec(self, name, *_):
+        if name == "diffusers.utils":
+            time.sleep(0.5)
+
+sys.meta_path.insert(0, Slow())
+pipe = SynchroRaMaPipeline.from_pretrained()
+photo, speech = sys.argv[1:]
+work = (lambda: pipe.look(photo), lambda: pipe.look(None, speech), lambda: pipe.a2m, lambda: pipe(photo, speech))
+threads = [threading.Thread(target=each) for each in work]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_threads_may_begin_at_once(photo_path, speech_path):
+    """Libraries that are imported for the first time are imported by one thread, slow as that may be."""
+    command = [sys.executable, "-c", SLOWLY_IMPORTED, str(photo_path), str(speech_path)]
+    ran = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0 and "Error" not in ran.stderr, ran.stderr

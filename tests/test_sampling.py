@@ -15,17 +15,8 @@ from diffusers import (
 from torch import Tensor
 
 from synchrorama.diffusion.hallo import SCHEDULER
-from synchrorama.diffusion.sampling import (
-    AUDIO,
-    FULL,
-    WITHOUT,
-    Sampler,
-    blend,
-    guidance_passes,
-    guided,
-    make_noise,
-    overlapping,
-)
+from synchrorama.diffusion.sampling import Sampler, blend, guided, make_noise, overlapping
+from synchrorama.guidance import AUDIO, FULL, WITHOUT, guidance_passes
 
 SHAPE = (1, 3, 4, 8, 8)
 _VELOCITY = {name: value for name, value in SCHEDULER.items() if name not in ("clip_sample", "steps_offset")}

@@ -13,8 +13,8 @@ from synchrorama.diffusion.autoencoder import LogGain
 from synchrorama.diffusion.denoising_unet import region_masks
 from synchrorama.diffusion.networks import DiffusionNetworks
 from synchrorama.diffusion.reference_net import ReferenceFeatures
-from synchrorama.diffusion.sampling import FULL, WITHOUT
 from synchrorama.diffusion.unet import DeepFeatures
+from synchrorama.guidance import FULL, WITHOUT
 
 # Mean and spread of speech in log-mel from the lowest to the highest band: without them what all sounds have in common
 # drowns what tells them apart.

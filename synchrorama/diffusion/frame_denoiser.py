@@ -17,8 +17,8 @@ from torch import Tensor
 from synchrorama.diffusion.face_regions import coarser
 from synchrorama.diffusion.networks import DiffusionNetworks
 from synchrorama.diffusion.reference_net import ReferenceFeatures, as_maps
-from synchrorama.diffusion.sampling import AUDIO, FULL, WITHOUT
 from synchrorama.diffusion.unet import DeepFeatures
+from synchrorama.guidance import AUDIO, FULL, WITHOUT
 
 FRAMES_BEFORE = 2  # a clip, that ReferenceNet reads for its temporal attention
 
@@ -38,7 +38,7 @@ class Pass(NamedTuple):
 
 
 PASSES = {WITHOUT: Pass(False, False, False), AUDIO: Pass(True, True, False), FULL: Pass(True, True, True)}
-"""The passes of nested guidance (``sampling.guidance_passes``)."""
+"""The passes of nested guidance (``guidance.guidance_passes``)."""
 
 TokenOrder = Literal["hallo", "own"]
 """With whose image tokens ReferenceNet reads: ``own`` with those of the pass, ``hallo`` in Hallo's order (see
@@ -116,7 +116,7 @@ class FrameDenoiser:
         return self.networks.emotion_projection is not None or self.networks.text_projection is not None
 
     def told_apart(self, passes: dict[str, float]) -> dict[str, float]:
-        """Passes and weights (``sampling.guidance_passes``) without those that would predict what another does."""
+        """Passes and weights (``guidance.guidance_passes``) without those that would predict what another does."""
         if self.knows_meaning:
             return passes
         merged = {WITHOUT: passes.get(WITHOUT, 0.0), AUDIO: passes.get(AUDIO, 0.0) + passes.get(FULL, 0.0)}

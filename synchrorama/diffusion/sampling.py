@@ -1,4 +1,4 @@
-"""From noise to latents with any diffusers scheduler: guidance, few steps, clips that overlap.
+"""From noise to latents with any diffusers scheduler: guided, in few steps, clips that overlap.
 
 No network is known here: they come in as a function of latents, timestep and what it is told.
 """
@@ -14,22 +14,8 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
-WITHOUT, AUDIO, FULL = "without", "audio", "full"
-"""The three things that a pass may be told: nothing but the pictures, the sound too, sound and emotion."""
-
 Predict = Callable[[Tensor, Tensor, str], Tensor]
-"""Latents (B, C, F, H, W), timestep () and one of the above → the prediction that the scheduler expects."""
-
-
-def guidance_passes(guidance_scale: float, emotion_strength: float) -> dict[str, float]:
-    """The passes of nested guidance and their weights, which sum to 1; passes of weight 0 are left out.
-
-    ε = ε(∅) + a·(ε(audio) - ε(∅)) + s·a·(ε(audio, emotion) - ε(audio)), with guidance scale a and emotion strength s,
-    after classifier-free guidance (Ho & Salimans 2022) for two conditions (Brooks et al. 2023).
-    """
-    a, s = guidance_scale, emotion_strength
-    weights = {WITHOUT: 1 - a, AUDIO: a * (1 - s), FULL: a * s}
-    return {told: weight for told, weight in weights.items() if weight != 0}
+"""Latents (B, C, F, H, W), timestep () and what is told (``guidance``) → the prediction that the scheduler expects."""
 
 
 def guided(predict: Predict, latents: Tensor, timestep: Tensor, passes: dict[str, float]) -> Tensor:
