@@ -37,6 +37,8 @@ class Live:
         self.service.ready.wait()
         settings = GenerationSettings(face_index=face or None, max_seconds=inputs.LONGEST_RECORDING)
         lines, warnings, picture, choice = [], [], None, gr.update(visible=False)
+        offer = self.profiles[profile]
+        problem = offer.problem
         if photo:
             try:
                 seen = self._faces(photo, settings)
@@ -51,14 +53,13 @@ class Live:
             try:
                 heard = self.profiles.base.pipeline.look(None, recording, settings)
                 lines.append(f"{heard.recording.seconds:.1f} s of sound")
-                if lines[1:] and not self.profiles[profile].problem:
-                    speed = self.profiles[profile].pipeline.speed
-                    seconds = speed.seconds(heard.recording.seconds, self._timed(profile, others))
+                if lines[1:] and not problem:
+                    seconds = offer.pipeline.speed.seconds(heard.recording.seconds, self._timed(profile, others))
                     lines.append(f"about {seconds:.0f} s to make")
                 warnings += heard.warnings
             except InputError as error:
                 warnings.append(str(error))
-        if self.profiles[profile].problem:
+        if problem:
             warnings.append(f"The profile {profile} cannot be used here; below it stands why.")
         if photo and recording and not inputs.allowed(photo, recording, consent):
             warnings.append(inputs.CONSENT_MISSING)
@@ -173,7 +174,8 @@ class Live:
             lines = []  # of which its problem speaks
         if offer.name not in (MINI, FULL) and (description := offer.profile.file.description):
             lines.insert(0, texts.plain(description))
-        lines += [texts.note(offer.problem)] if offer.problem else []
+        if problem := offer.problem:
+            lines.append(texts.note(problem))
         return "\n\n".join(lines), gr.update(visible=offer.name == FULL)
 
     def suited(self, profile: str) -> list[Any]:

@@ -10,8 +10,9 @@ from synchrorama.motion import FPS
 
 SAMPLE_RATE = 16_000
 MEL_BANDS = 80
+SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
 HOP = SAMPLE_RATE // 100  # 10 ms
-HOPS_PER_FRAME = SAMPLE_RATE // FPS // HOP  # 4 mel columns for one video frame
+HOPS_PER_FRAME = SAMPLES_PER_FRAME // HOP  # 4 mel columns for one video frame
 SOUND_CONTEXT = 2  # frames before and after one whose sound the diffusion stage hears with it
 SOUND_COLUMNS = (2 * SOUND_CONTEXT + 1) * HOPS_PER_FRAME
 _WINDOW, _FFT = 400, 512

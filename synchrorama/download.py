@@ -22,12 +22,17 @@ class Download:
 
     Attributes:
         patterns: of its files.
-        folders: component → the folder of its weights, once they are here.
+        files: those that match.
     """
 
     repository: HubRepository
     patterns: list[str] = field(default_factory=list)
     files: list[RemoteFile] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(each.size for each in self.files)
 
     def missing(self, *, anew: bool) -> int:
         """Bytes that are to be fetched."""
@@ -39,7 +44,7 @@ class Download:
             "revision": self.repository.revision,
             "commit": self.repository.commit,
             "files": len(self.files),
-            "bytes": sum(each.size for each in self.files),
+            "bytes": self.size,
             "fetched_bytes": self.missing(anew=anew),
         }
 
@@ -102,9 +107,9 @@ def main(argv: list[str] | None = None) -> int:
     profile.check_licences()
     downloads = downloads_of(profile, anew=anew)
     for download in downloads:
-        size, missing = sum(each.size for each in download.files), download.missing(anew=anew)
+        missing = download.missing(anew=anew)
         _tell(
-            f"{download.repository.identity}: {len(download.files)} files, {in_words(size)}; "
+            f"{download.repository.identity}: {len(download.files)} files, {in_words(download.size)}; "
             f"{in_words(missing) if missing else 'nothing'} of it to be fetched."
         )
     copies = sum(
@@ -112,8 +117,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     _check_room(sum(each.missing(anew=anew) for each in downloads) + copies, profile)
     told = [each.to_dict(anew=anew) for each in downloads]  # before they are here
-    profile.fetch(anew=anew)
-    folders = {part.component: str(part.fetch()) for part in profile.with_weights}
+    folders = {component: str(folder) for component, folder in profile.fetch(anew=anew).items()}
     result = {
         "profile": profile.name,
         **{key: sum(each[key] for each in told) for key in ("files", "bytes", "fetched_bytes")},

@@ -8,6 +8,7 @@ made before it, so a video does not drift from its photo however long it is.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +22,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
 from torch import Tensor
 
+from synchrorama.audio import SAMPLES_PER_FRAME
 from synchrorama.background import ahead
 from synchrorama.diffusion import DiffusionNetworks
 from synchrorama.diffusion.autoencoder import KLAutoencoder
@@ -32,7 +34,6 @@ from synchrorama.diffusion.sampling import Sampler, blend, make_noise, overlappi
 from synchrorama.diffusion_stage import AfterStep, Told, explained
 from synchrorama.errors import Cancelled
 from synchrorama.guidance import guidance_passes
-from synchrorama.motion import FPS
 from synchrorama.motion_frames.drawing import smoothstep
 from synchrorama.placement import Placement
 
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 
 CLIP_FRAMES, OVERLAP = 16, 2
 RIM = 0.05  # share of the side over which a frame fades into its motion frame, whose border stands still
-SAMPLE_RATE = 16_000
 _WAITING = CLIP_FRAMES  # finished frames that wait for whoever uses them
 _NEEDS_LESS = "end other programs that use the GPU, or take the profile mini"
 _SOLVER = {name: value for name, value in SCHEDULER.items() if name != "clip_sample"}
@@ -166,15 +166,13 @@ class FrameStage:
             if after_step is not None:
                 after_step(done, steps, lambda: _bytes(self.codec.preview(latents[0].transpose(0, 1))))
 
-        rim = None
         latents = blend(self._clips(kept(), photo, told, settings, watch))
         while group := list(islice(latents, self.placement.decoded_at_once)):
             with self._working(self.autoencoder):
                 pictures = _bytes(self.codec.decode(torch.stack(group)))
             for picture in pictures:
                 image = images.popleft()
-                rim = _rim(image.shape[0]) if rim is None else rim
-                yield (image + rim * (picture.astype(np.float32) - image) + 0.5).astype(np.uint8)
+                yield (image + _rim(image.shape[0]) * (picture.astype(np.float32) - image) + 0.5).astype(np.uint8)
 
     def _clips(
         self,
@@ -187,19 +185,17 @@ class FrameStage:
         """Clips and their latents (C, F, H, W)."""
         sound, text = self._sound(told), self._text(told)
         origin = self._shown(photo)
-        noises = None
         with self._turn:
             person = self._person(photo, origin)
+        generator = torch.Generator().manual_seed(settings.seed or 0)
+        channels, height, width = origin.latents.shape
+        # Hallo's noise has nothing in common between frames
+        noises = make_noise((channels, 1, height, width), generator, shared=0)
         shown: list[_Shown] = []  # from two frames before the clip to its end
         taken = 0
         for span in overlapping(len(told), CLIP_FRAMES, self._overlap):
             for frame in islice(rendered, span.stop - taken):
                 shown.append(self._shown(frame))
-                if noises is None:
-                    channels, (height, width) = origin.latents.shape[0], origin.latents.shape[1:]
-                    generator = torch.Generator().manual_seed(settings.seed or 0)
-                    # Hallo's noise has nothing in common between frames
-                    noises = make_noise((channels, 1, height, width), generator, shared=0)
                 shown[-1].noise = next(noises)
             taken = span.stop
             shown = shown[-(len(span) + FRAMES_BEFORE) :]
@@ -286,7 +282,7 @@ class FrameStage:
         """(T, …); a silent video is told of silence."""
         samples = told.samples
         if samples is None:
-            samples = np.zeros(len(told) * SAMPLE_RATE // FPS, np.float32)
+            samples = np.zeros(len(told) * SAMPLES_PER_FRAME, np.float32)
         with explained(_NEEDS_LESS):
             return self._audio_features(samples, len(told))
 
@@ -323,6 +319,7 @@ class FrameStage:
         return torch.stack(tensors)[None].to(self.placement.device)
 
 
+@functools.cache
 def _rim(size: int) -> np.ndarray:
     """(size, size, 1) float32: 1 inside, falling smoothly to 0 at the border."""
     place = (np.arange(size) + 0.5) / size

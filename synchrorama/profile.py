@@ -273,14 +273,13 @@ class Profile:
         """The settings that are given, and for all others the defaults of the profile. Raises InputError."""
         return GenerationSettings.from_dict({**self.defaults, **given})
 
-    def fetch(self, *, anew: bool = False) -> None:
-        """Fetch, and convert, all that a generation needs, so that no network is needed later.
+    def fetch(self, *, anew: bool = False) -> dict[str, Path]:
+        """Fetch, and convert, all that a generation needs, so that no network is needed later: component → folder.
 
         Raises InputError like ``folder``.
         """
         self.check_licences()
-        for part in self.with_weights:
-            part.fetch(anew=anew)
+        return {part.component: part.fetch(anew=anew) for part in self.with_weights}
 
     def check_licences(self) -> None:
         """Raises InputError unless the licences of all components are accepted, where that is needed."""

@@ -13,12 +13,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .components import COMPONENTS, check_backend
+from .conversion import DTYPES
 from .errors import InputError
 from .hub import is_repository
 from .settings import GenerationSettings
 
 LARGEST_BYTES = 1 << 20  # a profile is a page of text
-_DTYPES = ("float16", "bfloat16", "float32")
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,8 @@ def _entry(component: str, given: Any) -> Entry:
     hallo = given.get("hallo")
     if hallo is not None:
         _check(hallo, Conversion, f"hallo in {where}")
-        if "file" not in hallo or hallo.get("dtype", _DTYPES[0]) not in _DTYPES:
-            raise ValueError(f"hallo in {where} lacks the file, or its dtype is none of {', '.join(_DTYPES)}")
+        if "file" not in hallo or hallo.get("dtype", DTYPES[0]) not in DTYPES:
+            raise ValueError(f"hallo in {where} lacks the file, or its dtype is none of {', '.join(DTYPES)}")
         hallo = Conversion(**hallo)
     entry = Entry(**{**given, "files": tuple(given.get("files", ())), "hallo": hallo})
     for path in (entry.folder, *entry.files, hallo.file if hallo else ""):

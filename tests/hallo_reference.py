@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from synchrorama.diffusion.hallo import our_name, reference_features
+from synchrorama.diffusion.hallo import our_name
 from synchrorama.diffusion.networks import DiffusionNetworks
+from synchrorama.diffusion.reference_net import ReferenceFeatures, ReferenceNet
 
 DATA = Path(__file__).parent / "data"
 TOLERANCE = 1e-4
@@ -65,6 +66,33 @@ def named_tensors(small: DiffusionNetworks) -> dict[str, torch.Tensor]:
                 tensor = 0.1 * random + (1 if name.endswith("weight") else 0)
         tensors[name] = tensor
     return tensors
+
+
+def reference_features(
+    reference_net: ReferenceNet,
+    reference: torch.Tensor,
+    motion: torch.Tensor,
+    tokens: torch.Tensor,
+    no_tokens: torch.Tensor,
+    frames: int,
+) -> ReferenceFeatures:
+    """What Hallo's networks read for one clip: unconditional first, then conditional.
+
+    Hallo repeats pictures, tokens and frames in different orders. So its motion frames are read with the tokens of the
+    other half in turn, and every other frame sees the reference as read without a face. Its weights were trained that
+    way and want it so.
+
+    Args:
+        reference: (1, C, H, W) latents of the photo.
+        motion: (1, M, C, H, W) latents of the preceding frames.
+        tokens, no_tokens: (1, n, width) image tokens of the face and of a zero embedding.
+        frames: F, even.
+    """
+    count = motion.shape[1] + 1
+    both = torch.cat([no_tokens, tokens])
+    in_turn = both.repeat(count, 1, 1).unflatten(0, (2, count))  # what each picture of each half is read with
+    features = reference_net(reference.repeat(2, 1, 1, 1), in_turn[:, 0], motion.repeat(2, 1, 1, 1, 1), in_turn[:, 1:])
+    return ReferenceFeatures([each.repeat(frames, 1, 1) for each in features.reference], features.motion)
 
 
 def told_about(networks: DiffusionNetworks, reference: dict[str, Any]) -> dict[str, Any]:

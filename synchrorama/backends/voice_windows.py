@@ -6,14 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from synchrorama.audio import SAMPLE_RATE, frame_count, loudness
+from synchrorama.audio import SAMPLE_RATE, SAMPLES_PER_FRAME, frame_count, loudness
 from synchrorama.emotion.speech import WINDOW, settled, voicing
-from synchrorama.motion import FPS
 
 _STEP = 12  # frames from one window to the next: half a second, for these networks are large
 _BATCH = 8  # windows that are heard at once: memory does not grow with the length of the recording
 _SHORTEST = SAMPLE_RATE // 4  # samples; less is followed by silence, for convolutions need something to see
-_SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
 
 
 def heard_over_time(
@@ -34,13 +32,13 @@ def heard_over_time(
     frames = frame_count(len(samples) / SAMPLE_RATE)
     last = max(0, frames - WINDOW)
     starts = np.unique(np.r_[np.arange(0, last, _STEP), last])
-    length = max(_SHORTEST, min(len(samples), WINDOW * _SAMPLES_PER_FRAME))
-    padded = np.pad(samples, (0, max(0, last * _SAMPLES_PER_FRAME + length - len(samples))))
+    length = max(_SHORTEST, min(len(samples), WINDOW * SAMPLES_PER_FRAME))
+    padded = np.pad(samples, (0, max(0, last * SAMPLES_PER_FRAME + length - len(samples))))
     heard = []
     for i in range(0, len(starts), _BATCH):
         if check is not None:
             check()
-        begun = starts[i : i + _BATCH] * _SAMPLES_PER_FRAME
+        begun = starts[i : i + _BATCH] * SAMPLES_PER_FRAME
         heard.append(hear([padded[start : start + length] for start in begun]))
     centres = starts + min(WINDOW, frames) / 2
     tracks = np.stack([np.interp(np.arange(frames), centres, column) for column in np.concatenate(heard).T], 1)

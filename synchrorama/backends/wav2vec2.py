@@ -16,12 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
-from synchrorama.audio import SAMPLE_RATE
+from synchrorama.audio import SAMPLE_RATE, SAMPLES_PER_FRAME
 from synchrorama.backends.loading import load_companion, load_network
 from synchrorama.motion import FPS
 
 _PART = "the sound features (wav2vec 2.0)"
-_SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
 _REACH = 2  # frames before and after one that are given with it
 _ONE_PASS = 60 * FPS  # frames
 _PIECE, _CONTEXT = 40 * FPS, 10 * FPS  # frames of a longer recording that are kept of a pass, and heard on each side
@@ -67,11 +66,11 @@ class Wav2Vec2Features:
         samples = np.asarray(samples, np.float32)
         if len(samples):
             samples = self.extractor(samples, sampling_rate=SAMPLE_RATE, return_tensors="np").input_values[0]
-        own_frames = math.ceil(len(samples) / _SAMPLES_PER_FRAME)
+        own_frames = math.ceil(len(samples) / SAMPLES_PER_FRAME)
         if frames > own_frames:
-            samples = np.pad(samples, (0, (frames - own_frames) * _SAMPLES_PER_FRAME))
+            samples = np.pad(samples, (0, (frames - own_frames) * SAMPLES_PER_FRAME))
         elif frames < own_frames:
-            samples = samples[: frames * _SAMPLES_PER_FRAME]
+            samples = samples[: frames * SAMPLES_PER_FRAME]
         shortest, _ = self._receptive_field
         samples = np.pad(samples, (0, max(0, shortest - len(samples))))
         return torch.from_numpy(samples)[None].to(self.network.device, self.network.dtype)
@@ -88,10 +87,10 @@ class Wav2Vec2Features:
     def _convolved(self, samples: Tensor) -> Tensor:
         """(1, N) → (1, M, channels), 50 a second."""
         layers = self.network.feature_extractor.conv_layers
-        if samples.shape[1] <= _ONE_PASS * _SAMPLES_PER_FRAME:
+        if samples.shape[1] <= _ONE_PASS * SAMPLES_PER_FRAME:
             return self.network.feature_extractor(samples).mT
         sees, step = self._receptive_field
-        count, piece = (samples.shape[1] - sees) // step + 1, _PIECE * _SAMPLES_PER_FRAME // step
+        count, piece = (samples.shape[1] - sees) // step + 1, _PIECE * SAMPLES_PER_FRAME // step
         norm = getattr(layers[0], "layer_norm", None)
         # The published base model normalises its first layer over the whole recording.
         spread = _statistics(layers[0].conv, samples) if isinstance(norm, nn.GroupNorm) else None
@@ -137,7 +136,7 @@ class Wav2Vec2Features:
 def _statistics(convolution: nn.Conv1d, samples: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance (channels,) of a convolution's output over the whole of ``samples`` (1, N)."""
     kernel, stride = convolution.kernel_size[0], convolution.stride[0]
-    count, piece = (samples.shape[1] - kernel) // stride + 1, _PIECE * _SAMPLES_PER_FRAME // stride
+    count, piece = (samples.shape[1] - kernel) // stride + 1, _PIECE * SAMPLES_PER_FRAME // stride
     total, squares = 0.0, 0.0
     for start in range(0, count, piece):
         stop = min(start + piece, count)

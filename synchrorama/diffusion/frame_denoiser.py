@@ -41,8 +41,9 @@ PASSES = {WITHOUT: Pass(False, False, False), AUDIO: Pass(True, True, False), FU
 """The passes of nested guidance (``guidance.guidance_passes``)."""
 
 TokenOrder = Literal["hallo", "own"]
-"""With whose image tokens ReferenceNet reads: ``own`` with those of the pass, ``hallo`` in Hallo's order (see
-``hallo.reference_features``), a slip with which its weights were trained."""
+"""With whose image tokens ReferenceNet reads: ``own`` with those of the pass; ``hallo`` in Hallo's order, a slip with
+which its weights were trained: frames before the clip with those of the other half in turn, and every other frame sees
+the photo as read without a face."""
 
 
 @dataclass(frozen=True)

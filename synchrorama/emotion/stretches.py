@@ -6,10 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from synchrorama.audio import SAMPLE_RATE, loudness
-from synchrorama.motion import FPS
+from synchrorama.audio import SAMPLES_PER_FRAME, loudness
 
-_SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
 _SPOKEN = 0.25  # of audio.loudness: 26 dB below the loud parts
 _PAUSE = 5  # frames that are not spoken
 _MARGIN = 6  # frames of a pause that stay with the speech beside it
@@ -27,7 +25,7 @@ def stretches_of_speech(samples: np.ndarray) -> list[slice]:
     """
     loud = loudness(samples)
     return [
-        slice(start * _SAMPLES_PER_FRAME, stop * _SAMPLES_PER_FRAME)
+        slice(start * SAMPLES_PER_FRAME, stop * SAMPLES_PER_FRAME)
         for long_start, long_stop in _parted(_spoken_runs(loud))
         for start, stop in _cut_where_quiet(loud, long_start, long_stop)
     ]
